@@ -1,0 +1,77 @@
+"""Durations and sizes as people write them: ``200ms``, ``6h``, ``5MiB``; and secrets that never print themselves.
+
+Sinks and sources use these types in their configuration models:
+``timeout: Duration = 10.0`` is written ``timeout: 10s`` and read as 10.0 (seconds);
+``bytes: Size = 5 * MIB`` is written ``bytes: 5MiB`` and read as 5242880.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE_UNITS = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": KIB, "MiB": MIB, "GiB": GIB}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s?(B|kB|MB|GB|KiB|MiB|GiB)")
+
+
+def parse_duration(value: Any) -> Any:
+    """``"1h30m"`` → 5400.0 seconds. Numbers pass (they are seconds already, from code); bare digits do not."""
+    if isinstance(value, bool) or not isinstance(value, str):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        raise ValueError("a duration is written as a number with a unit, like 200ms, 30s or 1h30m")
+    parts = _DURATION.findall(value)
+    if not parts or "".join(number + unit for number, unit in parts) != value:
+        raise ValueError(f"{value!r} is not a duration: write a number with a unit, like 200ms, 30s or 1h30m")
+    return sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts)
+
+
+def parse_size(value: Any) -> Any:
+    """``"5MiB"`` → 5242880. Whole numbers pass (they are bytes already)."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} is not a size: write a number with a unit, like 512KiB or 5MiB")
+    return int(float(match[1]) * _SIZE_UNITS[match[2]])
+
+
+def _in_words(kind: str, example: str, pattern: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "description": kind, "examples": [example]})
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(ge=0),
+    _in_words("a duration", "30s", r"^(\d+(\.\d+)?(ms|s|m|h|d))+$"),
+]
+"""Seconds as a float; written with a unit."""
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    Field(ge=1),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^\d+(\.\d+)?\s?(B|kB|MB|GB|KiB|MiB|GiB)$"},
+                {"type": "integer", "minimum": 1},
+            ],
+            "description": "a size in bytes",
+            "examples": ["5MiB"],
+        }
+    ),
+]
+"""Bytes as an int; written with a unit."""
+
+Secret = SecretStr
+"""A value that is never printed; ``.get_secret_value()`` where it is used."""
