@@ -1,0 +1,547 @@
+"""The contract suite that every sink passes, ours and third parties', and builders that make changes in one line.
+
+A sink's author subclasses the promises that the sink makes and overrides their fixtures::
+
+    class TestMySink(StateContract, VersionedContract, ImageContract):
+        @pytest.fixture
+        def make_sink(self, tmp_path):
+            return lambda: MySink(MyConfig(path=tmp_path / "x"), context())
+
+        @pytest.fixture
+        def read_state(self, tmp_path):
+            async def read():
+                return {"a": {"pk": "a", "name": "Ann"}, ...}  # key attribute ``pk`` → document
+            return read
+
+Each contract is a class of its own, so that nothing has to be skipped:
+
+    SinkContract          every sink: outcomes, empty and large batches, lanes, opening and closing
+    ├── StateContract       the sink holds each item's last state           fixture ``read_state``
+    │   └── VersionedContract   an older version never wins
+    ├── EventContract       the sink holds each change, in order            fixture ``read_events``
+    │   └── UniqueEventContract  a replayed change is there once
+    ├── ImageContract       a change without the image it needs is rejected
+    ├── PoisonContract      a poison change fails alone                     fixture ``poison``
+    └── UnavailableContract a server that is down is nobody's fault         fixture ``unreachable_sink``
+
+Needs pytest, which is not among Millrace's own dependencies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from connector.change import Change, EventName, ImageFormat, Record
+from connector.clock import SystemClock
+from connector.documents import Numbers
+from connector.errors import DocumentError, SinkUnavailable
+from connector.sink import Applied, Outcome, Rejected, Semantics, Sink, SinkContext, Stale
+
+Item = Mapping[str, Any]
+MakeSink = Callable[[], Sink]
+ReadState = Callable[[], Awaitable[Mapping[str, Item]]]
+ReadEvents = Callable[[], Awaitable[Sequence[str]]]
+
+BASE_VERSION = 1_750_000_000_000 << 20
+"""Versions of the builders start here: as large as real ones, so that a sink that keeps them as doubles is caught."""
+
+
+# Building changes
+
+
+def context(pipeline: str = "contract", route: str = "contract") -> SinkContext:
+    """What a sink under test is told of the place it works in."""
+    return SinkContext(pipeline=pipeline, route=route, clock=SystemClock())
+
+
+def insert(key: str | Item, item: Item | None = None, *, version: int = 1, **more: Any) -> Change:
+    """``insert("a", {"name": "Ann"}, version=3)``: the item with ``pk`` "a" is there now. See ``change``."""
+    return change(EventName.INSERT, key, new={} if item is None else item, version=version, **more)
+
+
+def modify(
+    key: str | Item, item: Item | None = None, *, old: Item | None = None, version: int = 2, **more: Any
+) -> Change:
+    """``modify("a", {"name": "Bea"}, old={"name": "Ann"})``: the item changed. See ``change``."""
+    return change(EventName.MODIFY, key, new={} if item is None else item, old=old, version=version, **more)
+
+
+def remove(key: str | Item, *, old: Item | None = None, version: int = 3, **more: Any) -> Change:
+    """``remove("a", old={"name": "Bea"})``: the item is gone. See ``change``."""
+    return change(EventName.REMOVE, key, old=old, version=version, **more)
+
+
+def change(
+    event_name: EventName,
+    key: str | Item,
+    *,
+    new: Item | None = None,
+    old: Item | None = None,
+    version: int = 1,
+    position: int | None = None,
+    shard: str = "contract/0",
+    event_id: str | None = None,
+    timestamp_ms: int | None = None,
+    identity: bytes | None = None,
+) -> Change:
+    """One change. A ``key`` that is a text is the value of the attribute ``pk``.
+
+    Images are given without the key's attributes (they are added) and as Python values (int, Decimal, bytes, frozenset,
+    ...); None is an image that the stream does not carry. ``version`` is small and relative: ``BASE_VERSION`` is added.
+    """
+    keys = {"pk": key} if isinstance(key, str) else dict(key)
+    where = version if position is None else position
+    new_image = None if new is None else encode_image({**keys, **new})
+    return Change(
+        event_name=event_name,
+        key=msgspec.json.encode(keys, order="deterministic").decode(),
+        keys=keys,
+        shard=shard,
+        record=Record(position=where, value=new_image, timestamp_ms=timestamp_ms or 0),
+        images=PLAIN_IMAGES,
+        event_id=event_id or f"{shard}:{where}:0",
+        timestamp_ms=1_750_000_000_000 + version if timestamp_ms is None else timestamp_ms,
+        version=BASE_VERSION + version,
+        new_image=new_image,
+        old_image=None if old is None else encode_image({**keys, **old}),
+        identity=identity,
+    )
+
+
+def encode_image(item: Item) -> bytes:
+    """Python values as the bytes that ``PLAIN_IMAGES`` reads: JSON whose every leaf carries a type tag."""
+    return msgspec.json.encode({name: _tagged(value) for name, value in item.items()})
+
+
+def _tagged(value: Any) -> Any:
+    match value:
+        case None:
+            return {"NULL": True}
+        case bool():
+            return {"BOOL": value}
+        case str():
+            return {"S": value}
+        case int() | Decimal():
+            return {"N": str(value)}
+        case bytes():
+            return {"B": base64.b64encode(value).decode()}
+        case set() | frozenset():
+            return {"SET": [_tagged(member) for member in value]}
+        case list() | tuple():
+            return {"L": [_tagged(member) for member in value]}
+        case Mapping():
+            return {"M": {name: _tagged(member) for name, member in value.items()}}
+    raise TypeError(f"an item cannot hold a {type(value).__name__}")
+
+
+def _untagged(tagged: dict[str, Any]) -> Any:
+    ((tag, value),) = tagged.items()
+    match tag:
+        case "NULL":
+            return None
+        case "N":
+            number = Decimal(value)
+            return int(number) if number == number.to_integral_value() and "." not in value else number
+        case "B":
+            return base64.b64decode(value)
+        case "SET":
+            return frozenset(_untagged(member) for member in value)
+        case "L":
+            return [_untagged(member) for member in value]
+        case "M":
+            return {name: _untagged(member) for name, member in value.items()}
+    return value
+
+
+def _json_ready(value: Any, numbers: Numbers) -> Any:
+    match value:
+        case bytes():
+            return base64.b64encode(value).decode()
+        case frozenset():
+            return sorted((_json_ready(member, numbers) for member in value), key=str)
+        case list():
+            return [_json_ready(member, numbers) for member in value]
+        case dict():
+            return {name: _json_ready(member, numbers) for name, member in value.items()}
+        case bool():
+            return value
+        case int() | Decimal() if not _exact(value):
+            if numbers is Numbers.REJECT:
+                raise DocumentError("number_not_exact", "a number does not fit a 64-bit integer or a double exactly")
+            return str(value) if numbers is Numbers.STRING else value
+    return value
+
+
+def _exact(number: int | Decimal) -> bool:
+    if number == int(number):
+        return -(2**63) <= number < 2**63
+    return Decimal(repr(float(number))) == number
+
+
+class _PlainImages:
+    """The builders' own image format. A codec's formats have tests of their own."""
+
+    def matchable(self, image: bytes) -> dict[str, Any]:
+        result: dict[str, Any] = msgspec.json.decode(image)
+        return result
+
+    def values(self, image: bytes) -> dict[str, Any]:
+        return {name: _untagged(tagged) for name, tagged in msgspec.json.decode(image).items()}
+
+    def document(self, image: bytes, numbers: Numbers) -> dict[str, Any]:
+        return {name: _json_ready(value, numbers) for name, value in self.values(image).items()}
+
+    def envelope(self, record: Record, index: int) -> dict[str, Any]:
+        return {"dynamodb": {"NewImage": self.matchable(record.value) if record.value else None}, "index": index}
+
+
+PLAIN_IMAGES: ImageFormat = _PlainImages()
+
+
+# Helpers of the contracts
+
+
+@contextlib.asynccontextmanager
+async def opened(sink: Sink) -> AsyncIterator[Sink]:
+    """The sink between its ``open`` and its ``close``."""
+    try:
+        await sink.open()
+        yield sink
+    finally:
+        await sink.close()
+
+
+async def write(make_sink: MakeSink, *batches: Sequence[Change]) -> list[Sequence[Outcome]]:
+    """Write batches through one opened sink; the outcomes of each."""
+    async with opened(make_sink()) as sink:
+        return [await sink.write(batch) for batch in batches]
+
+
+def succeeded(outcomes: Sequence[Outcome]) -> bool:
+    """Whether every outcome is a success (applied, or stale: something newer is there)."""
+    return all(isinstance(outcome, Applied | Stale) for outcome in outcomes)
+
+
+# The contracts
+
+
+class SinkContract:
+    """What every sink promises."""
+
+    @pytest.fixture
+    def make_sink(self) -> MakeSink:
+        """A function that makes the sink under test, always at the same place, which is empty when a test begins."""
+        raise NotImplementedError("override the fixture make_sink")
+
+    def test_it_says_what_it_is(self, make_sink: MakeSink) -> None:
+        sink = make_sink()
+        assert isinstance(sink.semantics, Semantics)
+        assert isinstance(sink.place_attributes, frozenset)
+        assert type(sink).lanes_default >= 1
+        assert type(sink).batch_size_default >= 1
+        assert isinstance(type(sink).config_model.model_json_schema(), dict)
+
+    def test_there_is_one_outcome_a_change(self, make_sink: MakeSink) -> None:
+        batch = [insert(f"k{n}", {"n": n}, version=n + 1) for n in range(7)]
+        (outcomes,) = asyncio.run(write(make_sink, batch))
+        assert len(outcomes) == len(batch)
+        assert all(isinstance(outcome, Applied) for outcome in outcomes)
+
+    def test_an_empty_batch_has_no_outcomes(self, make_sink: MakeSink) -> None:
+        (outcomes,) = asyncio.run(write(make_sink, []))
+        assert list(outcomes) == []
+
+    def test_a_large_batch_is_taken_whole(self, make_sink: MakeSink) -> None:
+        batch = [insert(f"k{n}", {"text": "x" * 500}, version=n + 1) for n in range(2500)]
+        (outcomes,) = asyncio.run(write(make_sink, batch))
+        assert len(outcomes) == 2500
+        assert succeeded(outcomes)
+
+    def test_removing_an_item_that_is_not_there_is_fine(self, make_sink: MakeSink) -> None:
+        (outcomes,) = asyncio.run(write(make_sink, [remove("nowhere", old={"n": 1})]))
+        assert succeeded(outcomes)
+
+    def test_lanes_write_at_once(self, make_sink: MakeSink) -> None:
+        async def lanes() -> list[Sequence[Outcome]]:
+            async with opened(make_sink()) as sink:
+                return await asyncio.gather(*(sink.write(batch) for batch in batches))
+
+        batches = [
+            [insert(f"lane{lane}-{n}", {"n": n}, version=lane * 100 + n + 1) for n in range(50)] for lane in range(8)
+        ]
+        outcomes = asyncio.run(lanes())
+        assert [len(answer) for answer in outcomes] == [50] * 8
+        assert all(succeeded(answer) for answer in outcomes)
+
+    def test_it_is_opened_again_after_a_restart(self, make_sink: MakeSink) -> None:
+        async def twice() -> list[Sequence[Outcome]]:
+            first = await write(make_sink, [insert("a", {"n": 1}, version=1)])
+            return first + await write(make_sink, [modify("a", {"n": 2}, old={"n": 1}, version=2)])
+
+        assert all(succeeded(outcomes) for outcomes in asyncio.run(twice()))
+
+    def test_it_may_be_closed_without_having_been_opened(self, make_sink: MakeSink) -> None:
+        asyncio.run(make_sink().close())
+
+    def test_it_may_be_closed_twice(self, make_sink: MakeSink) -> None:
+        async def close_twice() -> None:
+            sink = make_sink()
+            await sink.open()
+            await sink.close()
+            await sink.close()
+
+        asyncio.run(close_twice())
+
+
+class StateContract(SinkContract):
+    """The sink holds each item's last state."""
+
+    @pytest.fixture
+    def read_state(self) -> ReadState:
+        """A coroutine function: what the place holds now, as value of the key attribute ``pk`` → document."""
+        raise NotImplementedError("override the fixture read_state")
+
+    def test_it_holds_the_last_state(self, make_sink: MakeSink, read_state: ReadState) -> None:
+        batches = [
+            [insert("a", {"name": "Ann"}, version=1), insert("b", {"name": "Bob"}, version=2)],
+            [modify("a", {"name": "Ann Lee"}, old={"name": "Ann"}, version=3), remove("b", version=4)],
+            [insert("c", {"name": "Cid"}, version=5)],
+        ]
+        state = self._state_after(make_sink, read_state, *batches)
+        assert state == {"a": {"pk": "a", "name": "Ann Lee"}, "c": {"pk": "c", "name": "Cid"}}
+
+    def test_the_changes_of_a_key_in_one_batch_end_in_its_last_state(
+        self, make_sink: MakeSink, read_state: ReadState
+    ) -> None:
+        batch = [
+            insert("a", {"n": 1}, version=1),
+            insert("b", {"n": 1}, version=2),
+            modify("a", {"n": 2}, old={"n": 1}, version=3),
+            remove("b", old={"n": 1}, version=4),
+            remove("a", old={"n": 2}, version=5),
+            insert("a", {"n": 3}, version=6),
+        ]
+        assert self._state_after(make_sink, read_state, batch) == {"a": {"pk": "a", "n": 3}}
+
+    def test_a_replay_leaves_no_trace(self, make_sink: MakeSink, read_state: ReadState) -> None:
+        batch = [
+            insert("a", {"n": 1}, version=1),
+            insert("b", {"n": 1}, version=2),
+            modify("a", {"n": 2}, old={"n": 1}, version=3),
+            remove("b", old={"n": 1}, version=4),
+        ]
+        assert self._state_after(make_sink, read_state, batch, batch, batch[1:]) == {"a": {"pk": "a", "n": 2}}
+
+    def test_any_text_may_be_a_key(self, make_sink: MakeSink, read_state: ReadState) -> None:
+        keys = ["ключ", "a b", "{x}", "*?[]", "'; drop table x; --", '"quoted"', "a\r\nb", "emoji 🌊", "%s", "a/b|c"]
+        batch = [insert(key, {"n": n}, version=n + 1) for n, key in enumerate(keys)]
+        state = self._state_after(make_sink, read_state, batch)
+        assert state == {key: {"pk": key, "n": n} for n, key in enumerate(keys)}
+
+    def test_values_of_every_type_arrive(self, make_sink: MakeSink, read_state: ReadState) -> None:
+        item = {
+            "text": "Grüße 🌊",
+            "whole": 2**53 + 1,
+            "fraction": Decimal("0.1"),
+            "yes": True,
+            "nothing": None,
+            "nested": {"list": [1, "two", {"three": 3}]},
+            "bytes": b"\x00\xff",
+            "tags": frozenset({"x", "y"}),
+        }
+        state = self._state_after(make_sink, read_state, [insert("a", item)])
+        document = dict(state["a"])
+        assert document.pop("fraction") in (Decimal("0.1"), 0.1)
+        assert document == {
+            "pk": "a",
+            "text": "Grüße 🌊",
+            "whole": 2**53 + 1,
+            "yes": True,
+            "nothing": None,
+            "nested": {"list": [1, "two", {"three": 3}]},
+            "bytes": "AP8=",
+            "tags": ["x", "y"],
+        }
+
+    @staticmethod
+    def _state_after(make_sink: MakeSink, read_state: ReadState, *batches: Sequence[Change]) -> Mapping[str, Item]:
+        async def run() -> Mapping[str, Item]:
+            outcomes = await write(make_sink, *batches)
+            assert all(succeeded(answer) for answer in outcomes), outcomes
+            assert [len(answer) for answer in outcomes] == [len(batch) for batch in batches]
+            return await read_state()
+
+        return asyncio.run(run())
+
+
+class VersionedContract(StateContract):
+    """An older version never wins against a newer one, however late it comes."""
+
+    def test_an_older_change_that_comes_late_loses(self, make_sink: MakeSink, read_state: ReadState) -> None:
+        newer, older = insert("a", {"n": 2}, version=2), insert("a", {"n": 1}, version=1)
+        outcomes, state = self._outcomes_and_state(make_sink, read_state, [newer], [older])
+        assert isinstance(outcomes[1][0], Stale)
+        assert state == {"a": {"pk": "a", "n": 2}}
+
+    def test_an_older_change_that_comes_after_the_removal_does_not_bring_the_item_back(
+        self, make_sink: MakeSink, read_state: ReadState
+    ) -> None:
+        outcomes, state = self._outcomes_and_state(
+            make_sink,
+            read_state,
+            [insert("a", {"n": 1}, version=1)],
+            [remove("a", version=3)],
+            [modify("a", version=2)],
+        )
+        assert isinstance(outcomes[2][0], Stale)
+        assert state == {}
+
+    def test_a_removal_that_comes_before_the_item_wins(self, make_sink: MakeSink, read_state: ReadState) -> None:
+        _, state = self._outcomes_and_state(make_sink, read_state, [remove("a", version=3)], [insert("a", version=1)])
+        assert state == {}
+
+    def test_an_older_removal_that_comes_late_loses(self, make_sink: MakeSink, read_state: ReadState) -> None:
+        outcomes, state = self._outcomes_and_state(
+            make_sink, read_state, [insert("a", {"n": 5}, version=5)], [remove("a", version=4)]
+        )
+        assert isinstance(outcomes[1][0], Stale)
+        assert state == {"a": {"pk": "a", "n": 5}}
+
+    def test_an_item_comes_back_with_a_newer_version(self, make_sink: MakeSink, read_state: ReadState) -> None:
+        _, state = self._outcomes_and_state(
+            make_sink,
+            read_state,
+            [insert("a", version=1)],
+            [remove("a", version=2)],
+            [insert("a", {"n": 3}, version=3)],
+        )
+        assert state == {"a": {"pk": "a", "n": 3}}
+
+    def test_versions_that_doubles_cannot_tell_apart_are_told_apart(
+        self, make_sink: MakeSink, read_state: ReadState
+    ) -> None:
+        largest = 2**63 - 1 - BASE_VERSION
+        batches = [[insert("a", {"n": n}, version=largest - 3 + n)] for n in (1, 3, 2)]
+        outcomes, state = self._outcomes_and_state(make_sink, read_state, *batches)
+        assert isinstance(outcomes[2][0], Stale)
+        assert state == {"a": {"pk": "a", "n": 3}}
+
+    def test_a_stale_change_of_a_batch_does_not_hold_up_the_others(
+        self, make_sink: MakeSink, read_state: ReadState
+    ) -> None:
+        outcomes, state = self._outcomes_and_state(
+            make_sink,
+            read_state,
+            [insert("a", {"n": 9}, version=9)],
+            [insert("b", {"n": 1}, version=1), insert("a", {"n": 2}, version=2), insert("c", {"n": 3}, version=3)],
+        )
+        assert [type(outcome) for outcome in outcomes[1]] == [Applied, Stale, Applied]
+        assert state == {"a": {"pk": "a", "n": 9}, "b": {"pk": "b", "n": 1}, "c": {"pk": "c", "n": 3}}
+
+    @staticmethod
+    def _outcomes_and_state(
+        make_sink: MakeSink, read_state: ReadState, *batches: Sequence[Change]
+    ) -> tuple[list[Sequence[Outcome]], Mapping[str, Item]]:
+        async def run() -> tuple[list[Sequence[Outcome]], Mapping[str, Item]]:
+            outcomes = await write(make_sink, *batches)
+            assert all(succeeded(answer) for answer in outcomes), outcomes
+            return outcomes, await read_state()
+
+        return asyncio.run(run())
+
+
+class EventContract(SinkContract):
+    """The sink holds each change, in the order of its key."""
+
+    @pytest.fixture
+    def read_events(self) -> ReadEvents:
+        """A coroutine function: the event ids that the place holds now, in the order in which they were written."""
+        raise NotImplementedError("override the fixture read_events")
+
+    def test_it_holds_every_change_in_order(self, make_sink: MakeSink, read_events: ReadEvents) -> None:
+        first = [insert("a", {"n": 1}, version=1), insert("b", {"n": 1}, version=2)]
+        second = [modify("a", {"n": 2}, old={"n": 1}, version=3), remove("b", old={"n": 1}, version=4)]
+
+        async def run() -> Sequence[str]:
+            await write(make_sink, first, second)
+            return await read_events()
+
+        assert list(asyncio.run(run())) == [one.event_id for one in (*first, *second)]
+
+
+class UniqueEventContract(EventContract):
+    """A change that is written again is there once."""
+
+    def test_a_replay_leaves_no_trace(self, make_sink: MakeSink, read_events: ReadEvents) -> None:
+        batch = [
+            insert("a", {"n": 1}, version=1),
+            modify("a", {"n": 2}, old={"n": 1}, version=2),
+            remove("a", version=3),
+        ]
+
+        async def run() -> Sequence[str]:
+            outcomes = await write(make_sink, batch[:2], batch, batch)
+            assert all(succeeded(answer) for answer in outcomes)
+            return await read_events()
+
+        assert list(asyncio.run(run())) == [one.event_id for one in batch]
+
+
+class ImageContract(SinkContract):
+    """A change without the new image that the sink needs is rejected alone."""
+
+    def test_a_change_without_its_image_is_rejected_alone(self, make_sink: MakeSink) -> None:
+        batch = [insert("a"), change(EventName.MODIFY, "b", version=2), insert("c", version=3)]
+        (outcomes,) = asyncio.run(write(make_sink, batch))
+        assert [type(outcome) for outcome in outcomes] == [Applied, Rejected, Applied]
+        assert isinstance(outcomes[1], Rejected)
+        assert outcomes[1].reason == "image_missing"
+
+
+class PoisonContract(SinkContract):
+    """A poison change is rejected alone, and the others of its batch are applied."""
+
+    @pytest.fixture
+    def poison(self) -> Change:
+        """A change that the sink will never accept."""
+        raise NotImplementedError("override the fixture poison")
+
+    def test_a_poison_change_is_rejected_alone(self, make_sink: MakeSink, poison: Change) -> None:
+        batch = [insert("a", version=1), poison, insert("c", version=2)]
+        (outcomes,) = asyncio.run(write(make_sink, batch))
+        assert [type(outcome) for outcome in outcomes] == [Applied, Rejected, Applied]
+
+    def test_the_reason_of_a_rejection_is_a_short_word(self, make_sink: MakeSink, poison: Change) -> None:
+        ((outcome,),) = asyncio.run(write(make_sink, [poison]))
+        assert isinstance(outcome, Rejected)
+        assert outcome.reason
+        assert outcome.reason == outcome.reason.strip()
+        assert len(outcome.reason) <= 64
+        assert " " not in outcome.reason
+
+
+class UnavailableContract(SinkContract):
+    """A server that is down is nobody's fault."""
+
+    @pytest.fixture
+    def unreachable_sink(self) -> Sink:
+        """A sink whose server is not there."""
+        raise NotImplementedError("override the fixture unreachable_sink")
+
+    def test_a_server_that_is_down_makes_the_sink_unavailable(self, unreachable_sink: Sink) -> None:
+        async def run() -> None:
+            try:
+                with pytest.raises(SinkUnavailable):
+                    await unreachable_sink.open()
+            finally:
+                await unreachable_sink.close()
+
+        asyncio.run(run())
