@@ -1,0 +1,372 @@
+"""DynamoDB attribute values ⇄ Python values, exact; and straight from attribute values to JSON-ready documents.
+
+    S str · N int or Decimal · B bytes · BOOL bool · NULL None · M dict · L list · SS, NS, BS frozenset
+
+A number keeps each of its digits (DynamoDB has 38; the default decimal context would round to 28, a float to 17): an
+integral text without exponent is an ``int``, anything else a ``Decimal`` with the text's own exponent.
+
+Wrong shapes raise DecodeError with one of these codes:
+
+    attribute_shape     not an object of exactly one type tag
+    attribute_tag       a type tag that DynamoDB does not have
+    attribute_content   what stands behind the tag is of another JSON type (``NULL`` must be true)
+    number_syntax, number_range, number_digits     no number; beyond ±9.9…E+125, 1E-130; more than 38 digits
+    base64              a binary that is not strict base64
+    set_empty, set_duplicate    DynamoDB stores no empty set, and no element twice
+    nested_too_deep     deeper than DynamoDB's 32 levels
+
+The functions here run once for each attribute of each image: they dispatch by the tag and call as little as possible.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Mapping
+from decimal import Context, Decimal
+from typing import Any
+
+from connector.documents import Numbers
+from connector.errors import DecodeError, DocumentError
+
+LEVELS_MAX = 32
+"""How deep M and L may be nested below an item: DynamoDB's own limit."""
+DIGITS_MAX = 38
+"""Significant digits of a number: DynamoDB's own limit."""
+NUMBER_TEXT_MAX = 256
+"""Characters of a number's text: DynamoDB's longest, written out without an exponent, has fewer than 180."""
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+_EXACT = Context(prec=2 * NUMBER_TEXT_MAX)
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+
+
+# Attribute values → Python values
+
+
+def to_values(item: Any) -> dict[str, Any]:
+    """An item or image of attribute values as Python values. Raises DecodeError."""
+    return _read_map(item, 0)
+
+
+def to_value(attribute: Any) -> Any:
+    """One attribute value (``{"N": "5"}``) as a Python value. Raises DecodeError."""
+    return _read_list([attribute], 0)[0]
+
+
+def to_number(text: Any, _level: int = 0) -> int | Decimal:
+    """A DynamoDB number's text as ``int`` or ``Decimal``, with all of its digits. Raises DecodeError."""
+    if type(text) is not str:
+        raise _wrong_content()
+    if len(text) <= DIGITS_MAX and text.isdigit() and text.isascii():
+        return int(text)
+    if len(text) > NUMBER_TEXT_MAX or _NUMBER.fullmatch(text) is None:
+        raise DecodeError("number_syntax", "a number is not written as DynamoDB writes numbers")
+    number = Decimal(text)
+    if number:
+        if len(number.normalize(_EXACT).as_tuple().digits) > DIGITS_MAX:
+            raise DecodeError("number_digits", f"a number has more than {DIGITS_MAX} significant digits")
+        if not -130 <= number.adjusted() <= 125:
+            raise DecodeError("number_range", "a number is beyond DynamoDB's range of 1E-130 to 9.9E+125")
+    return int(text) if text.lstrip("+-").isdigit() else number
+
+
+def canonical_number(text: Any) -> str:
+    """A number's text such that equal numbers have equal texts: plain digits, no exponent, no needless zero.
+
+    ``5``, ``5.0``, ``05`` and ``5E0`` are all ``5``. Raises DecodeError.
+    """
+    number = to_number(text)
+    if type(number) is int:
+        return str(number)
+    plain = format(number, "f")
+    return (plain.rstrip("0").rstrip(".") if "." in plain else plain) if number else "0"
+
+
+def _read_map(content: Any, level: int) -> dict[str, Any]:
+    if type(content) is not dict:
+        raise _wrong_content()
+    if level > LEVELS_MAX:
+        raise _too_deep()
+    level += 1
+    values: dict[str, Any] = {}
+    for name, attribute in content.items():
+        try:
+            [(tag, inner)] = attribute.items()
+        except (ValueError, AttributeError):
+            raise _wrong_shape() from None
+        if tag == "S" and type(inner) is str:  # most attributes are strings: spare them the call
+            values[name] = inner
+        elif (read := _READERS.get(tag)) is not None:
+            values[name] = read(inner, level)
+        else:
+            raise _wrong_tag()
+    return values
+
+
+def _read_list(content: Any, level: int) -> list[Any]:
+    if type(content) is not list:
+        raise _wrong_content()
+    if level > LEVELS_MAX:
+        raise _too_deep()
+    level += 1
+    values: list[Any] = []
+    for attribute in content:
+        try:
+            [(tag, inner)] = attribute.items()
+        except (ValueError, AttributeError):
+            raise _wrong_shape() from None
+        if (read := _READERS.get(tag)) is None:
+            raise _wrong_tag()
+        values.append(read(inner, level))
+    return values
+
+
+def _read_string(content: Any, _level: int) -> str:
+    if type(content) is not str:
+        raise _wrong_content()
+    return content
+
+
+def _read_binary(content: Any, _level: int) -> bytes:
+    if type(content) is not str:
+        raise _wrong_content()
+    try:
+        return a2b_base64(content, strict_mode=True)
+    except (Base64Error, ValueError):
+        raise DecodeError("base64", "a binary is not base64") from None
+
+
+def _read_bool(content: Any, _level: int) -> bool:
+    if content is True or content is False:
+        return bool(content)
+    raise _wrong_content()
+
+
+def _read_null(content: Any, _level: int) -> None:
+    if content is not True:
+        raise _wrong_content()
+
+
+def _set_reader(read: Callable[[Any, int], Any]) -> Callable[[Any, int], frozenset[Any]]:
+    def read_set(content: Any, level: int) -> frozenset[Any]:
+        if type(content) is not list:
+            raise _wrong_content()
+        if not content:
+            raise DecodeError("set_empty", "a set has no element")
+        elements = frozenset(read(element, level) for element in content)
+        if len(elements) != len(content):
+            raise DecodeError("set_duplicate", "a set holds an element twice")
+        return elements
+
+    return read_set
+
+
+_READERS: dict[str, Callable[[Any, int], Any]] = {
+    "S": _read_string,
+    "N": to_number,
+    "B": _read_binary,
+    "BOOL": _read_bool,
+    "NULL": _read_null,
+    "M": _read_map,
+    "L": _read_list,
+    "SS": _set_reader(_read_string),
+    "NS": _set_reader(to_number),
+    "BS": _set_reader(_read_binary),
+}
+
+
+# Attribute values → documents
+
+
+def to_document(item: Any, numbers: Numbers) -> dict[str, Any]:
+    """An item or image of attribute values as a JSON-ready document.
+
+    Binary stays base64 text, sets become sorted lists. Integers of 64 bits are ``int``; other numbers are ``float``
+    where the double prints as the very same decimal, and what ``numbers`` says otherwise.
+
+    Raises DecodeError, and DocumentError (``number_not_exact``) where ``numbers`` is ``REJECT``.
+    """
+    return _document_map(item, 0, _INEXACT[numbers])
+
+
+def document_number(text: str, numbers: Numbers) -> Any:
+    """One DynamoDB number as it stands in a document. Raises as ``to_document`` does."""
+    return _document_number(text, 0, _INEXACT[numbers])
+
+
+Inexact = Callable[[str], Any]
+"""What becomes of a number that neither 64 bits nor a double hold exactly."""
+
+
+def _reject_inexact(_text: str) -> Any:
+    raise DocumentError("number_not_exact", "a number has more digits than a 64-bit integer or a double can hold")
+
+
+_INEXACT: dict[Numbers, Inexact] = {
+    Numbers.NUMBER: Decimal,
+    Numbers.STRING: str,
+    Numbers.REJECT: _reject_inexact,
+}
+
+
+def _document_map(content: Any, level: int, inexact: Inexact) -> dict[str, Any]:
+    if type(content) is not dict:
+        raise _wrong_content()
+    if level > LEVELS_MAX:
+        raise _too_deep()
+    level += 1
+    document: dict[str, Any] = {}
+    for name, attribute in content.items():
+        try:
+            [(tag, inner)] = attribute.items()
+        except (ValueError, AttributeError):
+            raise _wrong_shape() from None
+        if tag == "S" and type(inner) is str:
+            document[name] = inner
+        elif (write := _DOCUMENT.get(tag)) is not None:
+            document[name] = write(inner, level, inexact)
+        else:
+            raise _wrong_tag()
+    return document
+
+
+def _document_list(content: Any, level: int, inexact: Inexact) -> list[Any]:
+    if type(content) is not list:
+        raise _wrong_content()
+    if level > LEVELS_MAX:
+        raise _too_deep()
+    level += 1
+    document: list[Any] = []
+    for attribute in content:
+        try:
+            [(tag, inner)] = attribute.items()
+        except (ValueError, AttributeError):
+            raise _wrong_shape() from None
+        if (write := _DOCUMENT.get(tag)) is None:
+            raise _wrong_tag()
+        document.append(write(inner, level, inexact))
+    return document
+
+
+def _document_number(text: Any, _level: int, inexact: Inexact) -> Any:
+    if type(text) is not str:
+        raise _wrong_content()
+    if len(text) < 19 and text.isdigit() and text.isascii():
+        return int(text)
+    number = to_number(text)
+    if type(number) is int:
+        if _INT64_MIN <= number <= _INT64_MAX:
+            return number
+        number = Decimal(number)
+    double = float(number)
+    return double if Decimal(repr(double)) == number else inexact(text)
+
+
+def _document_binary(content: Any, level: int, _inexact: Inexact) -> str:
+    _read_binary(content, level)
+    return str(content)
+
+
+def _document_strings(content: Any, level: int, _inexact: Inexact) -> list[Any]:
+    return sorted(_READERS["SS"](content, level))
+
+
+def _document_numbers(content: Any, level: int, inexact: Inexact) -> list[Any]:
+    _READERS["NS"](content, level)
+    return [_document_number(text, level, inexact) for text in sorted(content, key=Decimal)]
+
+
+def _document_binaries(content: Any, level: int, _inexact: Inexact) -> list[Any]:
+    return [b2a_base64(element, newline=False).decode() for element in sorted(_READERS["BS"](content, level))]
+
+
+_DOCUMENT: dict[str, Callable[[Any, int, Inexact], Any]] = {
+    "S": lambda content, level, _inexact: _read_string(content, level),
+    "N": _document_number,
+    "B": _document_binary,
+    "BOOL": lambda content, level, _inexact: _read_bool(content, level),
+    "NULL": lambda content, level, _inexact: _read_null(content, level),
+    "M": _document_map,
+    "L": _document_list,
+    "SS": _document_strings,
+    "NS": _document_numbers,
+    "BS": _document_binaries,
+}
+
+
+# Python values → attribute values
+
+
+def to_item(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Python values as an item of attribute values: what ``to_values`` undoes. Raises DocumentError."""
+    return {name: to_attribute(value, 1) for name, value in values.items()}
+
+
+def to_attribute(value: Any, level: int = 1) -> dict[str, Any]:
+    """One Python value as an attribute value. Sets are sorted, so that equal values give equal JSON.
+
+    Raises DocumentError (``no_attribute_value``) for what DynamoDB cannot hold: floats (they are not decimal), numbers
+    beyond 38 digits, empty or mixed sets, more than 32 levels, other types.
+    """
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, int | Decimal):
+        return {"N": _number_text(value)}
+    if value is None:
+        return {"NULL": True}
+    if isinstance(value, bytes | bytearray):
+        return {"B": b2a_base64(value, newline=False).decode()}
+    if isinstance(value, frozenset | set):
+        return _set_attribute(value)
+    if level > LEVELS_MAX:
+        raise _no_attribute("a value is nested deeper than 32 levels")
+    if isinstance(value, Mapping):
+        return {"M": {name: to_attribute(inner, level + 1) for name, inner in value.items()}}
+    if isinstance(value, list | tuple):
+        return {"L": [to_attribute(inner, level + 1) for inner in value]}
+    raise _no_attribute(f"DynamoDB has no attribute value for {type(value).__name__}")
+
+
+def _number_text(value: int | Decimal) -> str:
+    try:
+        text = str(value)
+        to_number(text)
+    except (DecodeError, ValueError):  # ValueError: an int of more digits than Python prints
+        raise _no_attribute("a number is beyond what DynamoDB holds") from None
+    return text
+
+
+def _set_attribute(value: frozenset[Any] | set[Any]) -> dict[str, Any]:
+    kinds = {type(element) for element in value}
+    if kinds == {str}:
+        return {"SS": sorted(value)}
+    if kinds == {bytes}:
+        return {"BS": [b2a_base64(element, newline=False).decode() for element in sorted(value)]}
+    if kinds and kinds <= {int, Decimal}:
+        texts = {element: _number_text(element) for element in value}
+        return {"NS": [texts[element] for element in sorted(value)]}
+    raise _no_attribute("a set must hold strings, numbers or binaries, of one kind, and not be empty")
+
+
+def _no_attribute(message: str) -> DocumentError:
+    return DocumentError("no_attribute_value", message)
+
+
+def _wrong_shape() -> DecodeError:
+    return DecodeError("attribute_shape", "an attribute value is not an object of exactly one type tag")
+
+
+def _wrong_tag() -> DecodeError:
+    return DecodeError("attribute_tag", "an attribute value has a type tag that DynamoDB does not have")
+
+
+def _wrong_content() -> DecodeError:
+    return DecodeError("attribute_content", "an attribute value's content does not fit its type tag")
+
+
+def _too_deep() -> DecodeError:
+    return DecodeError("nested_too_deep", f"an attribute value is nested deeper than {LEVELS_MAX} levels")
