@@ -18,6 +18,8 @@ the batch is bisected (connector.delivery.bisect).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 class MillraceError(Exception):
     """The root of every error that Millrace raises on purpose."""
@@ -61,7 +63,11 @@ class CheckpointError(MillraceError):
 
 
 class CheckpointLost(CheckpointError):
-    """The shard belongs to somebody else now. Its old owner never saves it again."""
+    """Shards belong to somebody else now. Their old owner never saves them again. ``shards`` names them."""
+
+    def __init__(self, message: str, *, shards: Collection[str] = ()) -> None:
+        super().__init__(message)
+        self.shards = frozenset(shards)
 
 
 class DeadLetterError(MillraceError):

@@ -1,0 +1,265 @@
+"""The courier brings a batch to its end: every change applied, stale, superseded, dead-lettered or abandoned.
+
+Failures have kinds (DESIGN: Delivery) and each kind one treatment:
+
+    SinkUnavailable      the same changes again, after a back-off, for ever
+    any other exception  bisect, in order, until one change is alone; then as a Retry
+    Retry                that change again, up to ``retry.attempts``; then a dead letter
+    Rejected             a dead letter at once
+
+Parts of a batch wait on a stack with the earliest on top, so that whatever happens to one part, a later change of a
+key is never written before an earlier one has its outcome.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from connector.change import Change
+from connector.clock import Clock
+from connector.deadletter.envelope import ErrorKind
+from connector.delivery.counts import Ending
+from connector.delivery.policy import OnPoison, RoutePolicy, backoff
+from connector.delivery.supersede import supersede, unique_runs
+from connector.delivery.tally import Tally
+from connector.delivery.writer import Writer
+from connector.errors import MillraceError, SinkUnavailable
+from connector.sink import APPLIED, Applied, Outcome, Rejected, Retry, Semantics, Stale
+
+
+class Poison(NamedTuple):
+    """A change that goes to the dead letters, and why."""
+
+    change: Change
+    kind: ErrorKind
+    code: str
+    message: str
+    attempts: int
+    first_failed_ms: int
+
+
+class StoppedByPoison(MillraceError):
+    """``on_poison: stop``: a poison change stops the pipeline. It stays unfinished: a restart meets it again."""
+
+
+class Failure:
+    """What is known of a change that failed and is tried again."""
+
+    __slots__ = ("count", "first_ms", "kind", "reason")
+
+    def __init__(self, first_ms: int) -> None:
+        self.count = 0
+        self.first_ms = first_ms
+        self.kind = ErrorKind.RETRIES_EXHAUSTED
+        self.reason: Retry | None = None
+
+
+Bury = Callable[[list[Poison]], Awaitable[None]]
+"""Make dead letters durable, whatever it takes; returns when they are."""
+Finish = Callable[[Sequence[Change], Ending], None]
+"""Take note in the ledger that changes came to their end."""
+
+
+class Courier:
+    """Delivers the batches of one route's lanes. Several lanes call ``deliver`` at once, with disjoint keys."""
+
+    def __init__(
+        self,
+        *,
+        writer: Writer,
+        semantics: Semantics,
+        place_attributes: frozenset[str],
+        policy: RoutePolicy,
+        held: dict[str, int],
+        bury: Bury,
+        finish: Finish,
+        clock: Clock,
+        chance: random.Random,
+        tally: Tally,
+    ) -> None:
+        self._writer = writer
+        self._supersedes = semantics is Semantics.STATE
+        self._place_attributes = place_attributes
+        self._policy = policy
+        self._held = held
+        self._bury = bury
+        self._finish = finish
+        self._clock = clock
+        self._chance = chance
+        self._tally = tally
+
+    async def deliver(self, batch: list[Change]) -> None:
+        """Bring a batch to its end. Raises StoppedByPoison where that is the route's policy."""
+        earlier: dict[str, list[Change]] = {}
+        if self._supersedes:
+            batch, earlier = supersede(batch, self._place_attributes)
+        parts = [batch]
+        if self._policy.on_poison is not OnPoison.CONTINUE:
+            parts = unique_runs(batch)[::-1]
+        failures: dict[int, Failure] = {}
+        while parts:
+            part = await self._still_ours(parts.pop(), earlier, parts)
+            if not part:
+                continue
+            try:
+                outcomes = await self._writer.write(part)
+            except SinkUnavailable:
+                parts.append(part)
+                continue
+            except Exception as error:
+                self._tally.last_error = f"{type(error).__name__}: {error}"
+                if len(part) > 1:
+                    self._tally.bisections += 1
+                    middle = len(part) // 2
+                    parts.extend((part[middle:], part[:middle]))
+                    continue
+                failures.setdefault(id(part[0]), Failure(self._clock.now_ms())).kind = ErrorKind.UNKNOWN
+                outcomes = [Retry(type(error).__name__, str(error))]
+            if outcomes.count(APPLIED) == len(outcomes):
+                self._applied(part, earlier)
+                continue
+            await self._sort(part, outcomes, earlier, failures, parts)
+
+    async def refuse(self, poison: list[Poison]) -> None:
+        """Dead-letter changes that the route itself could not take (a filter without its image)."""
+        await self._dead_letter([item for item in poison if not self._drop_lost([item.change])], {}, [])
+
+    def _applied(self, part: Sequence[Change], earlier: dict[str, list[Change]]) -> None:
+        now_ms = self._clock.now_ms()
+        self._tally.end_to_end_seconds.observe_many([(now_ms - change.timestamp_ms) / 1000 for change in part])
+        self._finish(part, Ending.APPLIED)
+        self._finish_superseded(part, earlier)
+
+    def _finish_superseded(self, part: Sequence[Change], earlier: dict[str, list[Change]]) -> None:
+        if earlier:
+            done = [old for change in part for old in earlier.pop(change.key, ())]
+            if done:
+                self._finish(done, Ending.SUPERSEDED)
+
+    async def _still_ours(
+        self, part: list[Change], earlier: dict[str, list[Change]], parts: list[list[Change]]
+    ) -> list[Change]:
+        """Drop what belongs to a lost shard; dead-letter what a held key keeps back; the rest may be written."""
+        lost = self._drop_lost(part)
+        if lost:
+            gone = {id(change) for change in lost}
+            for change in lost:
+                if older := earlier.pop(change.key, None):
+                    self._finish(older, Ending.ABANDONED)
+            part = [change for change in part if id(change) not in gone]
+        if self._held:
+            behind = [change for change in part if self._behind_a_letter(change)]
+            if behind:
+                part = [change for change in part if not self._behind_a_letter(change)]
+                await self._hold_back(behind, earlier, parts)
+        return part
+
+    def _behind_a_letter(self, change: Change) -> bool:
+        return self._held.get(change.key, change.version) < change.version
+
+    async def _hold_back(
+        self, behind: list[Change], earlier: dict[str, list[Change]], parts: list[list[Change]]
+    ) -> None:
+        """Dead-letter held changes with those that they superseded, but for ones older than the letter itself."""
+        held: list[Change] = []
+        for change in behind:
+            older = earlier.pop(change.key, [])
+            before = [old for old in older if not self._behind_a_letter(old)]
+            if before:
+                earlier[change.key] = before
+            held.extend(older[len(before) :])
+            held.append(change)
+        now_ms = self._clock.now_ms()
+        message = "an earlier change of this key is in the dead letters"
+        poison = [Poison(change, ErrorKind.HELD, "key_held", message, 0, now_ms) for change in held]
+        await self._dead_letter(poison, earlier, parts)
+
+    def _drop_lost(self, part: Sequence[Change]) -> list[Change]:
+        lost = [change for change in part if change.ledger_entry.ledger.lost]
+        if lost:
+            self._finish(lost, Ending.ABANDONED)
+        return lost
+
+    async def _sort(
+        self,
+        part: list[Change],
+        outcomes: Sequence[Outcome],
+        earlier: dict[str, list[Change]],
+        failures: dict[int, Failure],
+        parts: list[list[Change]],
+    ) -> None:
+        """Treat each outcome by its kind; what is to be tried again goes back on top of the parts, after a wait."""
+        applied: list[Change] = []
+        stale: list[Change] = []
+        poison: list[Poison] = []
+        again: list[Change] = []
+        wait_s = 0.0
+        now_ms = self._clock.now_ms()
+        for change, outcome in zip(part, outcomes, strict=True):
+            match outcome:
+                case Applied():
+                    applied.append(change)
+                case Stale():
+                    stale.append(change)
+                case Rejected(reason, detail):
+                    count = failures[id(change)].count if id(change) in failures else 0
+                    poison.append(Poison(change, ErrorKind.REJECTED, reason, detail, count + 1, now_ms))
+                case Retry(reason, _, after_s):
+                    self._tally.retries[reason] += 1
+                    failure = failures.setdefault(id(change), Failure(now_ms))
+                    failure.count += 1
+                    failure.reason = outcome
+                    if verdict := self._given_up(change, failure, now_ms):
+                        poison.append(verdict)
+                    else:
+                        again.append(change)
+                        wait_s = max(wait_s, backoff(self._policy, failure.count, self._chance.random()), after_s or 0)
+        if applied:
+            self._applied(applied, earlier)
+        if stale:
+            self._finish(stale, Ending.STALE)
+            self._finish_superseded(stale, earlier)
+        if again:
+            parts.append(again)
+        if poison:
+            await self._dead_letter(poison, earlier, parts)
+        if again:
+            await self._clock.sleep(wait_s)
+
+    def _given_up(self, change: Change, failure: Failure, now_ms: int) -> Poison | None:
+        """The poison that a failing change becomes when it was tried often enough, or got too old."""
+        assert failure.reason is not None
+        kind = failure.kind
+        max_age_s = self._policy.max_age_s
+        if max_age_s is not None and now_ms - change.timestamp_ms > max_age_s * 1000:
+            kind = ErrorKind.TOO_OLD
+        elif failure.count <= self._policy.retry_attempts:
+            return None
+        return Poison(change, kind, failure.reason.reason, failure.reason.detail, failure.count, failure.first_ms)
+
+    async def _dead_letter(
+        self, poison: list[Poison], earlier: dict[str, list[Change]], parts: list[list[Change]]
+    ) -> None:
+        """Bury poison changes; what they had superseded is written in their stead: a key keeps its last good state."""
+        if not poison:
+            return
+        if self._policy.on_poison is OnPoison.STOP:
+            first = poison[0]
+            message = (
+                f"the change of key {first.change.key} at {first.change.shard}:{first.change.position} is poison "
+                f"({first.kind}, {first.code}) and the route says on_poison: stop"
+            )
+            raise StoppedByPoison(message)
+        await self._bury(poison)
+        for item in poison:
+            key, version = item.change.key, item.change.version
+            self._tally.dead_letters[item.kind, item.code] += 1
+            if self._policy.on_poison is OnPoison.HOLD_KEY:
+                self._held[key] = min(version, self._held.get(key, version))
+            if older := earlier.get(key):
+                parts.append([older.pop()])
+                if not older:
+                    del earlier[key]
+        self._finish([item.change for item in poison], Ending.DEAD_LETTERED)

@@ -1,0 +1,103 @@
+"""The intake of a pipeline: a batch of records is decoded, stamped, entered in the ledger and handed to the routes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from connector.change import RecordBatch, size_of
+from connector.clock import Clock
+from connector.codecs.protocol import Codec, Undecodable
+from connector.deadletter.envelope import DeadLetter, ErrorKind, letter_id
+from connector.delivery.counts import Ending
+from connector.delivery.ledger import Ledger, Segment
+from connector.delivery.route import Route
+from connector.delivery.versions import stamp
+
+
+class Intake:
+    """Takes batches in. Synchronous and whole: when it returns, every record of the batch is in the ledger."""
+
+    def __init__(self, *, codec: Codec, routes: Sequence[Route], pipeline: str, clock: Clock) -> None:
+        self.records = 0
+        self.empty = 0
+        self.changes = 0
+        self.undecodable: Counter[str] = Counter()
+        self._codec = codec
+        self._routes = routes
+        self._pipeline = pipeline
+        self._clock = clock
+        self._to_bury: deque[tuple[Segment, Undecodable]] = deque()
+        self._waiting = asyncio.Event()
+
+    @property
+    def decode_number(self) -> int:
+        """The place of the pseudo-route ``decode`` in each ledger's ``counts``."""
+        return len(self._routes)
+
+    def take(self, batch: RecordBatch, ledger: Ledger) -> None:
+        """Decode, stamp, enter and route one batch of the ledger's shard."""
+        decoded = self._codec.decode(ledger.shard, batch.records) if batch.records else None
+        changes = decoded.changes if decoded else []
+        held_bytes = sum(map(size_of, batch.records))
+        newest_ms = max((change.timestamp_ms for change in changes), default=0)
+        segment = ledger.open_segment(batch.next_position, held_bytes // max(len(changes), 1), newest_ms)
+        ledger.seal(segment, stamp(changes, ledger.clock, segment))
+        self.records += len(batch.records)
+        self.changes += len(changes)
+        if decoded and (decoded.undecodable or decoded.empty):
+            self.empty += decoded.empty
+            self._set_aside(segment, decoded.undecodable)
+        if changes:
+            for route in self._routes:
+                route.accept(segment, changes)
+        if not segment.pending:
+            ledger.advance(self._clock.now_ms())
+
+    def _set_aside(self, segment: Segment, undecodable: Sequence[Undecodable]) -> None:
+        counts = segment.ledger.counts[self.decode_number]
+        counts.read += len(undecodable)
+        counts.in_flight += len(undecodable)
+        segment.pending += len(undecodable)
+        for item in undecodable:
+            self.undecodable[item.error.code] += 1
+            self._to_bury.append((segment, item))
+        self._waiting.set()
+
+    async def run_burials(self, bury: Callable[[Sequence[DeadLetter]], Awaitable[None]], done: asyncio.Event) -> None:
+        """Dead-letter undecodable records as they come, for ever; sets ``done`` after each."""
+        while True:
+            if not self._to_bury:
+                self._waiting.clear()
+                await self._waiting.wait()
+            batch = [self._to_bury.popleft() for _ in range(min(len(self._to_bury), 500))]
+            ours = [(segment, item) for segment, item in batch if not segment.ledger.lost]
+            await bury([self._letter(segment, item) for segment, item in ours])
+            kept = {id(item) for _, item in ours}
+            for segment, item in batch:
+                counts = segment.ledger.counts[self.decode_number]
+                counts.in_flight -= 1
+                counts.ended[Ending.DEAD_LETTERED if id(item) in kept else Ending.ABANDONED] += 1
+                segment.pending -= 1
+                segment.ledger.advance(self._clock.now_ms())
+            done.set()
+
+    def _letter(self, segment: Segment, item: Undecodable) -> DeadLetter:
+        shard, now_ms = segment.ledger.shard, self._clock.now_ms()
+        return DeadLetter(
+            id=letter_id(self._pipeline, "", shard, item.record.position, 0),
+            pipeline=self._pipeline,
+            route="",
+            shard=shard,
+            position=item.record.position,
+            key=None,
+            kind=ErrorKind.DECODE,
+            code=item.error.code,
+            message=item.error.message,
+            attempts=1,
+            first_failed_ms=now_ms,
+            last_failed_ms=now_ms,
+            format=self._codec.name,
+            record=item.record,
+        )
