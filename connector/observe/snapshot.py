@@ -1,0 +1,206 @@
+"""What a pipeline tells of itself at one moment: the contract between the engine and everything that watches it.
+
+The engine counts in plain integers and makes a snapshot when it is asked (a scrape, a probe, a status page): nothing
+here is touched for a change. Counters only grow for as long as the process lives and the shard is owned. Histograms are
+copies. Times are epoch milliseconds unless the name says otherwise. No attribute values, no secrets.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from connector.change import Position, ShardId
+from connector.histogram import Histogram
+
+DECODE_ROUTE = "decode"
+"""The pseudo-route on which undecodable records are counted: read, then dead-lettered (or in flight, or abandoned)."""
+
+
+class PipelineState(enum.StrEnum):
+    """What a pipeline is doing."""
+
+    STARTING = "starting"
+    """Opening the source, the sinks and the stores."""
+    RUNNING = "running"
+    DRAINING = "draining"
+    """Told to stop: finishing what is in flight."""
+    STOPPED = "stopped"
+    """Ended as it should: told to stop, or the source had an end."""
+    FAILED = "failed"
+    """Ended as it should not: a person must look (``reason`` says at what)."""
+
+
+class BreakerState(enum.StrEnum):
+    """Whether a route's sink is called."""
+
+    CLOSED = "closed"
+    """Calls go through."""
+    OPEN = "open"
+    """No calls: the sink was unavailable too often."""
+    HALF_OPEN = "half_open"
+    """One call goes through, to see."""
+
+
+class CallResult(enum.StrEnum):
+    """How one call of a sink ended (a label of its latency)."""
+
+    APPLIED = "applied"
+    """It answered with outcomes, whatever they are."""
+    UNAVAILABLE = "unavailable"
+    THROTTLED = "throttled"
+    RAISED = "raised"
+    """It raised anything else: the batch is bisected."""
+
+
+class RouteCounts(msgspec.Struct, kw_only=True):
+    """What became of one shard's changes on one route. The promise is that ``residue`` is zero at all times."""
+
+    read: int = 0
+    """Changes handed to the route (on ``decode``: records that could not be decoded)."""
+    applied: int = 0
+    filtered: int = 0
+    superseded: int = 0
+    stale: int = 0
+    dead_lettered: int = 0
+    """Acknowledged by the dead letters' destination."""
+    abandoned: int = 0
+    """The shard was lost before an outcome: its next owner reads the change again."""
+    in_flight: int = 0
+
+    def finished(self) -> dict[str, int]:
+        """The counts by final outcome, by the names that metrics use."""
+        return {
+            "applied": self.applied,
+            "filtered": self.filtered,
+            "superseded": self.superseded,
+            "stale": self.stale,
+            "dead_lettered": self.dead_lettered,
+            "abandoned": self.abandoned,
+        }
+
+    def residue(self) -> int:
+        """Changes that nobody can account for: anything but zero is a bug of ours."""
+        return self.read - sum(self.finished().values()) - self.in_flight
+
+
+class ShardSnapshot(msgspec.Struct, kw_only=True):
+    """One owned shard."""
+
+    shard: ShardId
+    position: Position
+    """The next record to read."""
+    watermark: Position
+    """Everything before it is finished on every route: what may be saved."""
+    checkpoint: Position | None = None
+    """What is saved; None before the first save."""
+    end: Position | None = None
+    """The shard's end as last seen; None where it is not known (yet)."""
+    lag_records: int | None = None
+    """Records between the watermark and the end (sparse offsets count as records); None where it is not known."""
+    lag_ms: int | None = None
+    """How old the oldest unfinished change is, by its own time; 0 when all is finished; None where not known."""
+    watermark_moved_ms: int
+    """When the watermark last moved, *or was last seen to be at the end*: a shard that was idle for an hour and gets
+    a record has not been standing still for an hour."""
+    routes: dict[str, RouteCounts] = {}
+    """By route, and ``DECODE_ROUTE``."""
+
+
+class ChangeCount(msgspec.Struct):
+    """Finished changes of one kind."""
+
+    event_name: str
+    outcome: str
+    """As in ``RouteCounts.finished``."""
+    count: int
+
+
+class LetterCount(msgspec.Struct):
+    """Dead letters of one reason. Codes may come from third-party sinks: metrics show the first 50 of them."""
+
+    kind: str
+    code: str
+    count: int
+
+
+class RouteSnapshot(msgspec.Struct, kw_only=True):
+    """One route, over all of its shards."""
+
+    name: str
+    sink: str
+    """The sink's type."""
+    lanes: int
+    changes: list[ChangeCount] = []
+    retries: dict[str, int] = {}
+    """Changes that were tried again, by the reason that the sink gave."""
+    dead_letters: list[LetterCount] = []
+    bisections: int = 0
+    """Batches that raised and were taken apart."""
+    breaker: BreakerState = BreakerState.CLOSED
+    unavailable_since_ms: int | None = None
+    """Since when the sink has been unavailable or throttling without a success in between."""
+    writes_in_flight: int = 0
+    held_keys: int = 0
+    """Keys whose changes go to the dead letters behind a poison change (``on_poison: hold_key``)."""
+    stopped_reason: str = ""
+    """Why the route stopped for good (``on_poison: stop``); empty while it runs."""
+    last_error: str = ""
+    """The last failure in words, without attribute values; kept after it has passed."""
+    batch_sizes: Histogram
+    """Changes in one call of the sink."""
+    call_seconds: dict[str, Histogram] = {}
+    """How long a call of the sink took, by ``CallResult``."""
+    end_to_end_seconds: Histogram
+    """From the change's own time to its outcome."""
+
+
+class SourceSnapshot(msgspec.Struct, kw_only=True):
+    """The pipeline's source."""
+
+    type: str
+    paused: bool = False
+    """No more is fetched until something in flight is finished."""
+    last_error: str = ""
+    """Why the source cannot be reached at present; empty while it can."""
+
+
+class StoreSnapshot(msgspec.Struct, kw_only=True):
+    """The checkpoint store."""
+
+    ok: bool = True
+    last_error: str = ""
+    last_saved_ms: int
+    """When everything that may be saved last was (a turn with nothing to save counts), or the pipeline's start."""
+
+
+class DestinationSnapshot(msgspec.Struct, kw_only=True):
+    """The dead letters' destination."""
+
+    ok: bool = True
+    last_error: str = ""
+
+
+class PipelineSnapshot(msgspec.Struct, kw_only=True):
+    """One pipeline at one moment."""
+
+    name: str
+    state: PipelineState
+    reason: str = ""
+    """Why it is in this state, in words."""
+    source: SourceSnapshot
+    checkpoint_store: StoreSnapshot
+    dead_letters: DestinationSnapshot
+    routes: list[RouteSnapshot] = []
+    shards: list[ShardSnapshot] = []
+    in_flight_changes: int = 0
+    in_flight_changes_max: int
+    in_flight_bytes: int = 0
+    in_flight_bytes_max: int
+    records_read: int = 0
+    records_empty: int = 0
+    """Records that rightly carry no change (tombstones, heartbeats)."""
+    changes_decoded: int = 0
+    undecodable: dict[str, int] = {}
+    """Records that are not what their format says, by the decoder's code."""
