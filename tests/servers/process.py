@@ -1,0 +1,244 @@
+"""One server as a plain process that tests can pause, kill and start again on the same ports and data."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tests.servers import guard
+
+HOST = "127.0.0.1"
+
+# Below Linux's range for outgoing connections (32768 and up): no client takes a server's port while it restarts.
+_PORTS = range(15_000, 32_000)
+_POLL_S = 0.05
+_LOG_TAIL_BYTES = 4_000
+
+
+class ServerMissing(Exception):
+    """A server cannot be had on this machine; the message says what to install."""
+
+
+class ServerFailed(Exception):
+    """A server is here but did not start, stop or answer; the message ends with the tail of its log."""
+
+
+class ServerProcess:
+    """A server's process, from `start()` to `kill()`, as often as a test likes.
+
+    `answers` is asked until it returns true; what it raises counts as "not yet". The process leads a group of its own,
+    so that Ctrl-C reaches the tests and not their servers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        folder: Path,
+        answers: Callable[[], bool],
+        environment: Mapping[str, str] | None = None,
+        user: str | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+        start_timeout_s: float = 90,
+        stop_timeout_s: float = 20,
+    ) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._command = list(command)
+        self._folder = folder
+        self._answers = answers
+        self._environment = {**os.environ, **(environment or {})}
+        self._user = user
+        self._stop_signal = stop_signal
+        self._start_timeout_s = start_timeout_s
+        self._stop_timeout_s = stop_timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._paused = False
+
+    @property
+    def pid(self) -> int:
+        """The number of the running process."""
+        assert self._process is not None, f"{self.name} is not started"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives; a paused one does."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def paused(self) -> bool:
+        """Whether a test has stopped it with `pause()`."""
+        return self._paused
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Raises `ServerFailed`."""
+        assert not self.running, f"{self.name} is running already"
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                user=self._user,
+                group=self._user,
+                extra_groups=None if self._user is None else [],
+            )
+        guard.watch_group(self._process.pid)
+        self.wait_until_it_answers()
+
+    def wait_until_it_answers(self) -> None:
+        """Wait until a client could use it. Raises `ServerFailed` when it has died or takes too long."""
+        deadline = time.monotonic() + self._start_timeout_s
+        while time.monotonic() < deadline:
+            if not self.running:
+                raise ServerFailed(f"{self.name} ended by itself\n{self._log_tail()}")
+            with contextlib.suppress(Exception):
+                if self._answers():
+                    return
+            time.sleep(_POLL_S)
+        raise ServerFailed(f"{self.name} did not answer within {self._start_timeout_s} s\n{self._log_tail()}")
+
+    def pause(self) -> None:
+        """SIGSTOP: it keeps its connections and answers nothing, like a machine that swaps or a long collection."""
+        self._signal(signal.SIGSTOP)
+        self._paused = True
+
+    def resume(self) -> None:
+        """SIGCONT, and wait until it answers again. Does nothing to a process that runs."""
+        if self._paused:
+            self._signal(signal.SIGCONT)
+            self._paused = False
+            self.wait_until_it_answers()
+
+    def kill(self) -> None:
+        """SIGKILL to it and its children: no goodbye to clients, no flush. Does nothing to a process that has ended."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it in its own orderly way, or with SIGKILL when that takes too long."""
+        self._end(self._stop_signal)
+
+    def restart(self) -> None:
+        """Start it again with the same ports and data; one that still runs is stopped first."""
+        self.stop()
+        self.start()
+
+    def revive(self) -> None:
+        """Make it answer again, whatever a test has done to it."""
+        if not self.running:
+            self.restart()
+        else:
+            self.resume()
+
+    def _end(self, how: signal.Signals) -> None:
+        process = self._process
+        if process is None:
+            return
+        family = _family(process.pid)
+        if process.poll() is None:
+            _send(how, family if how == signal.SIGKILL else family[:1])
+            if self._paused:  # a stopped process takes only SIGKILL
+                _send(signal.SIGCONT, family)
+            try:
+                process.wait(self._stop_timeout_s)
+            except subprocess.TimeoutExpired:
+                _send(signal.SIGKILL, family)
+                process.wait(self._stop_timeout_s)
+        _wait_until_gone(family, self._stop_timeout_s)
+        guard.forget_group(process.pid)
+        self._process = None
+        self._paused = False
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.running, f"{self.name} is not running"
+        _send(number, _family(self.pid))
+
+    def _log_tail(self) -> str:
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - _LOG_TAIL_BYTES))
+            return log.read().decode(errors="replace")
+
+
+@contextlib.contextmanager
+def data_folder(name: str) -> Iterator[Path]:
+    """A folder for a server's data, removed at the end. Other users may pass: PostgreSQL is not run by root."""
+    folder = Path(tempfile.mkdtemp(prefix=f"millrace-{name}-"))
+    folder.chmod(0o711)
+    guard.watch_folder(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        guard.forget_folder(folder)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on now, all different."""
+    ports: set[int] = set()
+    for port in random.SystemRandom().sample(_PORTS, 1_000):
+        with socket.socket() as attempt:
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                attempt.bind((HOST, port))
+            except OSError:
+                continue
+        ports.add(port)
+        if len(ports) == count:
+            return list(ports)
+    raise ServerFailed(f"no {count} free ports on loopback among a thousand")
+
+
+def program(name: str, package: str) -> str:
+    """Where a program is. Raises `ServerMissing` naming the Debian package that brings it."""
+    found = shutil.which(name)
+    if found is None:
+        raise ServerMissing(f"{name} is not installed: apt-get install {package}")
+    return found
+
+
+def _family(pid: int) -> list[int]:
+    """A process and its descendants, parents first. Not its group: PostgreSQL's children lead groups of their own."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended while we were looking
+            # "pid (command) state parent …"; the command may contain spaces and parentheses
+            parent = int(stat.read_text(errors="replace").rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    family = [pid]
+    for member in family:
+        family.extend(children.get(member, ()))
+    return family
+
+
+def _send(number: signal.Signals, pids: Sequence[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _wait_until_gone(pids: Sequence[int], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while any(_lives(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            raise ServerFailed(f"processes {pids} did not end within {timeout_s} s")
+        time.sleep(_POLL_S)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in {"Z", "X"}
