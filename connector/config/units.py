@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, WithJsonSchema
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -34,6 +34,14 @@ def parse_duration(value: Any) -> Any:
     return sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts)
 
 
+def _duration(value: Any, info: ValidationInfo) -> Any:
+    """As ``parse_duration``; in a configuration file (not in code) a number without a unit is refused, but for 0."""
+    written = isinstance(info.context, dict) and info.context.get("written", False)
+    if written and value != 0 and isinstance(value, int | float):
+        raise ValueError("a duration is written as a number with a unit, like 200ms, 30s or 1h30m")
+    return parse_duration(value)
+
+
 def parse_size(value: Any) -> Any:
     """``"5MiB"`` → 5242880. Whole numbers pass (they are bytes already)."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -44,17 +52,24 @@ def parse_size(value: Any) -> Any:
     return int(float(match[1]) * _SIZE_UNITS[match[2]])
 
 
-def _in_words(kind: str, example: str, pattern: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": pattern, "description": kind, "examples": [example]})
-
+DURATION_PATTERN = r"^(\d+(\.\d+)?(ms|s|m|h|d))+$"
+DURATION_MAX_S = 10 * 365 * 86400
 
 Duration = Annotated[
     float,
-    BeforeValidator(parse_duration),
-    Field(ge=0),
-    _in_words("a duration", "30s", r"^(\d+(\.\d+)?(ms|s|m|h|d))+$"),
+    BeforeValidator(_duration),
+    Field(ge=0, le=DURATION_MAX_S),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, {"const": 0}],
+            "description": "a duration",
+            "examples": ["30s"],
+        }
+    ),
 ]
 """Seconds as a float; written with a unit."""
+
+SIZE_PATTERN = r"^\d+(\.\d+)?\s?(B|kB|MB|GB|KiB|MiB|GiB)$"
 
 Size = Annotated[
     int,
@@ -63,7 +78,7 @@ Size = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "pattern": r"^\d+(\.\d+)?\s?(B|kB|MB|GB|KiB|MiB|GiB)$"},
+                {"type": "string", "pattern": SIZE_PATTERN},
                 {"type": "integer", "minimum": 1},
             ],
             "description": "a size in bytes",
@@ -72,6 +87,23 @@ Size = Annotated[
     ),
 ]
 """Bytes as an int; written with a unit."""
+
+
+def write_duration(seconds: float) -> str:
+    """``5400.0`` → ``"90m"``: the shortest way to write it with one unit."""
+    for unit, length in reversed(_DURATION_UNITS.items()):
+        if seconds >= length and (seconds / length).is_integer():
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds * 1000:g}ms" if seconds else "0s"
+
+
+def write_size(count: int) -> str:
+    """``5242880`` → ``"5MiB"``: with the largest unit that holds it exactly."""
+    for unit, length in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+        if count >= length and count % length == 0:
+            return f"{count // length}{unit}"
+    return f"{count}B"
+
 
 Secret = SecretStr
 """A value that is never printed; ``.get_secret_value()`` where it is used."""
