@@ -1,0 +1,172 @@
+"""HTTP to OpenSearch: one request, one answer. No retries: delivery has its own.
+
+aiohttp is used as it is: bulk bodies are bytes that we wrote, and answers are read by us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import ssl
+from pathlib import Path
+from typing import NamedTuple
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from connector.errors import ConfigError, SinkUnavailable, Throttled
+from sinks.opensearch.signing import Signer
+
+_CONNECT_S_MAX = 10.0
+_CONNECTIONS_MAX = 64
+_KEEPALIVE_S = 60.0
+_GZIP_LEVEL = 1
+"""Bulk bodies compress well at any level; higher ones cost more time than they save."""
+
+
+class Answer(NamedTuple):
+    """What the server answered."""
+
+    status: int
+    body: bytes
+    retry_after_s: float | None = None
+
+
+class ConnectionBroken(SinkUnavailable):
+    """The connection broke while a request was under way: the server went down, or did not like the body's size."""
+
+
+class CertificateRefused(SinkUnavailable):
+    """The server's certificate is not one that we trust."""
+
+
+class Client:
+    """Keeps connections to the nodes of one cluster and asks them in turn."""
+
+    def __init__(
+        self,
+        urls: list[str],
+        *,
+        basic: tuple[str, str] | None,
+        signer: Signer | None,
+        ca: Path | None,
+        verify: bool,
+        timeout_s: float,
+        compress: bool,
+    ) -> None:
+        self._urls = urls
+        self._basic = f"Basic {base64.b64encode(':'.join(basic).encode()).decode()}" if basic else None
+        self._signer = signer
+        self._ca = ca
+        self._verify = verify
+        self._timeout_s = timeout_s
+        self._compress = compress
+        self._turn = 0
+        self._session: aiohttp.ClientSession | None = None
+
+    def open(self) -> None:
+        """Get ready to connect. Raises ConfigError for a CA file that cannot be read."""
+        if self._session is not None:
+            return
+        # Answers are small or made of many equal words; having them compressed costs the server more than it saves us.
+        headers = {"Accept-Encoding": "gzip" if self._compress else "identity", "User-Agent": "millrace"}
+        if self._basic:
+            headers["Authorization"] = self._basic
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=_CONNECTIONS_MAX, keepalive_timeout=_KEEPALIVE_S, ssl=self._tls_context()
+            ),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=min(_CONNECT_S_MAX, self._timeout_s)),
+            headers=headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    def _tls_context(self) -> ssl.SSLContext | bool:
+        if all(url.startswith("http:") for url in self._urls):
+            return True
+        try:
+            context = ssl.create_default_context(cafile=self._ca)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"the CA file cannot be read: {error}", path=("tls", "ca")) from error
+        if not self._verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def request(
+        self, method: str, path: str, *, body: bytes = b"", content_type: str = "application/json"
+    ) -> Answer:
+        """Ask one node, or the next one where nobody listens. ``path`` is quoted already.
+
+        Raises SinkUnavailable (ConnectionBroken, CertificateRefused) where no answer came.
+        """
+        headers = {"Content-Type": content_type} if body else {}
+        if body and self._compress:
+            body = await asyncio.to_thread(gzip.compress, body, _GZIP_LEVEL, mtime=0)
+            headers["Content-Encoding"] = "gzip"
+        failure: Exception | None = None
+        for _ in self._urls:
+            url = self._urls[self._turn]
+            self._turn = (self._turn + 1) % len(self._urls)
+            try:
+                return await self._ask(method, url + path, headers, body)
+            except aiohttp.ClientConnectorCertificateError as error:
+                raise CertificateRefused(f"the certificate of {error.host} is not trusted") from error
+            except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
+                failure = error  # nothing was sent yet: ask another node
+            except TimeoutError as error:
+                raise SinkUnavailable(f"OpenSearch did not answer within {self._timeout_s:g} s") from error
+            except (aiohttp.ClientError, OSError) as error:
+                raise ConnectionBroken(f"the connection to OpenSearch broke ({type(error).__name__})") from error
+        raise SinkUnavailable(f"OpenSearch cannot be reached ({failure})") from failure
+
+    async def _ask(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+        assert self._session is not None, "the client is not open"
+        if self._signer is not None:
+            headers = await self._signer.sign(method, url, headers, body)
+        async with self._session.request(
+            method, URL(url, encoded=True), headers=headers, data=body or None, allow_redirects=False
+        ) as response:
+            retry_after = response.headers.get("Retry-After", "")
+            return Answer(
+                response.status, await response.read(), float(retry_after) if retry_after.isdecimal() else None
+            )
+
+
+class _Error(msgspec.Struct):
+    type: str = ""
+    reason: str | None = None
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _Error | str = ""
+
+
+def error_of(answer: Answer) -> tuple[str, str]:
+    """The type and the reason of a whole request's error, as far as its body tells them."""
+    try:
+        error = msgspec.json.decode(answer.body, type=_ErrorBody).error
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return "", ""
+    if isinstance(error, str):
+        return "", error
+    return error.type, error.reason or ""
+
+
+def unavailable(answer: Answer, doing: str) -> SinkUnavailable:
+    """A whole request's failure that is no change's fault, as the error to raise."""
+    error_type, _ = error_of(answer)
+    what = f"OpenSearch answered {answer.status}{f' {error_type}' if error_type else ''} to {doing}"
+    if answer.status == 429:
+        return Throttled(what, after_s=answer.retry_after_s)
+    if answer.status in (401, 403):
+        return SinkUnavailable(f"{what}: the credentials are wrong, expired or not allowed to do this")
+    return SinkUnavailable(what, after_s=answer.retry_after_s)
