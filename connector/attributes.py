@@ -34,6 +34,8 @@ LEVELS_MAX = 32
 """How deep M and L may be nested below an item: DynamoDB's own limit."""
 DIGITS_MAX = 38
 """Significant digits of a number: DynamoDB's own limit."""
+DOUBLE_DIGITS = 15
+"""Every decimal of so many digits comes back unchanged from a double (C's ``DBL_DIG``)."""
 NUMBER_TEXT_MAX = 256
 """Characters of a number's text: DynamoDB's longest, written out without an exponent, has fewer than 180."""
 
@@ -52,15 +54,31 @@ def to_values(item: Any) -> dict[str, Any]:
 
 def to_value(attribute: Any) -> Any:
     """One attribute value (``{"N": "5"}``) as a Python value. Raises DecodeError."""
-    return _read_list([attribute], 0)[0]
+    try:
+        (tag,) = attribute
+        content = attribute[tag]
+    except (TypeError, ValueError, LookupError):
+        raise _wrong_shape() from None
+    if tag == "S" and type(content) is str:
+        return content
+    if (read := _READERS.get(tag)) is None:
+        raise _wrong_tag()
+    return read(content, 1)
 
 
 def to_number(text: Any, _level: int = 0) -> int | Decimal:
     """A DynamoDB number's text as ``int`` or ``Decimal``, with all of its digits. Raises DecodeError."""
     if type(text) is not str:
         raise _wrong_content()
-    if len(text) <= DIGITS_MAX and text.isdigit() and text.isascii():
-        return int(text)
+    if len(text) <= DIGITS_MAX and text.isascii():  # the usual ways to write a number need no regular expression
+        if text.isdigit():
+            return int(text)
+        whole, point, fraction = text.removeprefix("-").partition(".")
+        if whole.isdigit():
+            if fraction.isdigit():
+                return Decimal(text)
+            if not point:
+                return int(text)
     if len(text) > NUMBER_TEXT_MAX or _NUMBER.fullmatch(text) is None:
         raise DecodeError("number_syntax", "a number is not written as DynamoDB writes numbers")
     number = Decimal(text)
@@ -72,12 +90,8 @@ def to_number(text: Any, _level: int = 0) -> int | Decimal:
     return int(text) if text.lstrip("+-").isdigit() else number
 
 
-def canonical_number(text: Any) -> str:
-    """A number's text such that equal numbers have equal texts: plain digits, no exponent, no needless zero.
-
-    ``5``, ``5.0``, ``05`` and ``5E0`` are all ``5``. Raises DecodeError.
-    """
-    number = to_number(text)
+def canonical_number(number: int | Decimal) -> str:
+    """The text that equal numbers share: plain digits without exponent or needless zeros (``5.0``, ``5E0``: ``5``)."""
     if type(number) is int:
         return str(number)
     plain = format(number, "f")
@@ -93,8 +107,9 @@ def _read_map(content: Any, level: int) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, attribute in content.items():
         try:
-            [(tag, inner)] = attribute.items()
-        except (ValueError, AttributeError):
+            (tag,) = attribute
+            inner = attribute[tag]
+        except (TypeError, ValueError, LookupError):
             raise _wrong_shape() from None
         if tag == "S" and type(inner) is str:  # most attributes are strings: spare them the call
             values[name] = inner
@@ -114,8 +129,9 @@ def _read_list(content: Any, level: int) -> list[Any]:
     values: list[Any] = []
     for attribute in content:
         try:
-            [(tag, inner)] = attribute.items()
-        except (ValueError, AttributeError):
+            (tag,) = attribute
+            inner = attribute[tag]
+        except (TypeError, ValueError, LookupError):
             raise _wrong_shape() from None
         if (read := _READERS.get(tag)) is None:
             raise _wrong_tag()
@@ -220,8 +236,9 @@ def _document_map(content: Any, level: int, inexact: Inexact) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for name, attribute in content.items():
         try:
-            [(tag, inner)] = attribute.items()
-        except (ValueError, AttributeError):
+            (tag,) = attribute
+            inner = attribute[tag]
+        except (TypeError, ValueError, LookupError):
             raise _wrong_shape() from None
         if tag == "S" and type(inner) is str:
             document[name] = inner
@@ -241,8 +258,9 @@ def _document_list(content: Any, level: int, inexact: Inexact) -> list[Any]:
     document: list[Any] = []
     for attribute in content:
         try:
-            [(tag, inner)] = attribute.items()
-        except (ValueError, AttributeError):
+            (tag,) = attribute
+            inner = attribute[tag]
+        except (TypeError, ValueError, LookupError):
             raise _wrong_shape() from None
         if (write := _DOCUMENT.get(tag)) is None:
             raise _wrong_tag()
@@ -253,8 +271,15 @@ def _document_list(content: Any, level: int, inexact: Inexact) -> list[Any]:
 def _document_number(text: Any, _level: int, inexact: Inexact) -> Any:
     if type(text) is not str:
         raise _wrong_content()
-    if len(text) < 19 and text.isdigit() and text.isascii():
-        return int(text)
+    if len(text) <= DOUBLE_DIGITS and text.isascii():
+        if text.isdigit():
+            return int(text)
+        whole, point, fraction = text.removeprefix("-").partition(".")
+        if whole.isdigit():
+            if fraction.isdigit():
+                return float(text)
+            if not point:
+                return int(text)
     number = to_number(text)
     if type(number) is int:
         if _INT64_MIN <= number <= _INT64_MAX:

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from connector.attributes import canonical_number, to_values
-from connector.codecs.json_reading import read_object
+from connector.attributes import canonical_number, to_value
+from connector.codecs.json_reading import JSON_ERRORS, decode_error
 from connector.errors import DecodeError
 
 KEYS_REMEMBERED_MAX = 16_384
@@ -19,6 +19,7 @@ RAW_REMEMBERED_MAX = 512
 Key = tuple[str, Mapping[str, Any]]
 """The canonical text of a key, and its attributes as Python values."""
 
+_decode_keys = msgspec.json.Decoder(dict[str, dict[str, str]]).decode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -47,22 +48,28 @@ def read_key(raw: bytes) -> Key:
     Raises DecodeError: ``no_keys``, ``key_type`` (a key is S, N or B), ``key_empty``, ``key_duplicate``, and those of
     connector.attributes.
     """
-    typed = read_object(raw)
+    try:
+        typed = _decode_keys(raw)
+    except JSON_ERRORS as error:
+        raise decode_error(raw, error) from None
     if not typed:
         raise DecodeError("no_keys", "the record names no key attribute")
     # Equal names would let two readers see two keys. Without escapes, a key object has six quotation marks an
     # attribute, so that counting them proves that none was dropped.
     if b"\\" in raw or raw.count(b'"') != 6 * len(typed):
         _refuse_duplicates(raw)
-    values = to_values(typed)
+    values: dict[str, Any] = {}
     for name, attribute in typed.items():
-        [(tag, content)] = attribute.items()
-        if tag == "N":
-            typed[name] = {"N": canonical_number(content)}
-        elif tag not in {"S", "B"}:
-            raise DecodeError("key_type", "a key attribute is not a string, number or binary")
-        elif not content:
-            raise DecodeError("key_empty", "a key attribute is empty")
+        if len(attribute) == 1 and (text := attribute.get("S")):
+            values[name] = text
+        else:
+            values[name] = value = to_value(attribute)
+            if "N" in attribute:
+                attribute["N"] = canonical_number(value)
+            elif not value:
+                raise DecodeError("key_empty", "a key attribute is empty")
+            elif "B" not in attribute:
+                raise DecodeError("key_type", "a key attribute is not a string, number or binary")
     return _encode_sorted(typed).decode(), values
 
 
