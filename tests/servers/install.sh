@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the real servers of the tests need: Debian packages (as root) and Maven's jars (as anyone).
 #
-# Only what is missing is installed, and no service of the system is started: the tests run processes of their own.
+# Only what is missing is installed (kcat is for people: `kcat -b ADDRESS -L`), and no service of the system is started: the tests run processes of their own.
 # Usage: tests/servers/install.sh
 set -euo pipefail
 
@@ -15,7 +15,7 @@ missing_packages() {
   command -v redis-cli > /dev/null || echo redis-tools
   command -v kcat > /dev/null || echo kcat
   command -v prometheus > /dev/null || echo prometheus
-  command -v java > /dev/null || echo openjdk-17-jdk-headless
+  command -v javac > /dev/null || echo default-jdk-headless # 17 or later
   command -v mvn > /dev/null || echo maven
   compgen -G '/usr/lib/postgresql/*/bin/initdb' > /dev/null || echo postgresql
 }

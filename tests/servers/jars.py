@@ -23,8 +23,8 @@ _FETCH_TIMEOUT_S = 600
 
 def java() -> str:
     """The `java` command of a JDK: OpenSearch's launcher is compiled when it starts. Raises `ServerMissing`."""
-    program("javac", "openjdk-17-jdk-headless")
-    return program("java", "openjdk-17-jdk-headless")
+    program("javac", "default-jdk-headless")
+    return program("java", "default-jdk-headless")
 
 
 def jars(pom: str) -> Path:

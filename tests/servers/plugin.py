@@ -1,25 +1,21 @@
-"""What the real servers ask of pytest itself: a marker, a clear word on what was skipped, and healthy servers."""
+"""What the real servers ask of pytest itself: a marker, a clear word on what was skipped, and healthy servers.
+
+With `MILLRACE_SERVERS=required` in the environment, a test that uses a server may not be skipped for any reason.
+"""
 
 import os
 from collections import Counter
-from typing import NoReturn
+from collections.abc import Generator
 
 import pytest
 
-from tests.servers.process import ServerMissing, ServerProcess
+from tests.servers.process import ServerProcess
 
 SERVER_FIXTURES = frozenset(
     {"kafka", "opensearch", "redis_server", "redis_cluster", "postgres", "dynamodb_local", "prometheus"}
 )
 
 _started = pytest.StashKey[list[ServerProcess]]()
-
-
-def skip_or_fail(missing: ServerMissing) -> NoReturn:
-    """End the test that wanted this server: skipped, or failed where `MILLRACE_SERVERS` is `required`."""
-    if os.environ.get("MILLRACE_SERVERS") == "required":
-        pytest.fail(str(missing), pytrace=False)
-    pytest.skip(str(missing))
 
 
 def revive_after_tests(config: pytest.Config, *processes: ServerProcess) -> None:
@@ -42,15 +38,28 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
         process.revive()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn the skip of a test that needs servers into a failure where they are required."""
+    report = yield
+    if os.environ.get("MILLRACE_SERVERS") == "required" and (reason := _skipped_because(report)):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, though MILLRACE_SERVERS=required: {reason}"
+    return report
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests went without their server, and how to change that."""
-    reasons = Counter(
-        report.longrepr[2].removeprefix("Skipped: ")
-        for report in terminalreporter.getreports("skipped")
-        if "servers" in report.keywords and isinstance(report.longrepr, tuple)
-    )
+    reasons = Counter(filter(None, map(_skipped_because, terminalreporter.getreports("skipped"))))
     if reasons:
         terminalreporter.section("tests skipped for want of a real server", sep="-", yellow=True)
         for reason, count in sorted(reasons.items()):
             terminalreporter.line(f"{count:5} {reason}")
         terminalreporter.line("tests/servers/install.sh installs what they need.")
+
+
+def _skipped_because(report: pytest.TestReport) -> str | None:
+    """Why a test that needs servers was skipped; None for any other report."""
+    if not report.skipped or "servers" not in report.keywords or not isinstance(report.longrepr, tuple):
+        return None
+    return report.longrepr[2].removeprefix("Skipped: ")

@@ -13,7 +13,7 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from tests.servers.process import HOST, ServerFailed, ServerMissing, ServerProcess, data_folder, free_ports
+from tests.servers.process import HOST, ServerFailed, ServerMissing, ServerProcess, data_folder, free_ports, run_as
 
 _USER = "millrace"
 _PASSWORD = "millrace-tests"
@@ -35,9 +35,8 @@ def running_postgres() -> Iterator[PostgresServer]:
         data, password_file = folder / "data", folder / "password"
         password_file.write_text(_PASSWORD)
         if account is not None:
-            entry = pwd.getpwnam(account)
             for path in (folder, password_file):
-                os.chown(path, entry.pw_uid, entry.pw_gid)
+                os.chown(path, account.pw_uid, account.pw_gid)
         _initialise(binaries, data, password_file, account)
         (port,) = free_ports(1)
         listening = ["-D", str(data), "-h", HOST, "-p", str(port), "-k", str(folder)]
@@ -49,7 +48,7 @@ def running_postgres() -> Iterator[PostgresServer]:
             [str(binaries / "postgres"), *listening, *settings],
             folder=folder,
             answers=lambda: _answers(url),
-            user=account,
+            account=account,
             stop_signal=signal.SIGINT,  # "fast": does not wait for clients to leave
         )
         try:
@@ -79,15 +78,15 @@ def _binaries() -> Path:
     return max(found, key=lambda folder: int(folder.parent.name))
 
 
-def _account() -> str | None:
+def _account() -> pwd.struct_passwd | None:
     """Whom to run it as: PostgreSQL refuses root."""
     if os.geteuid() != 0:
         return None
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    return "postgres" if "postgres" in names else "nobody"
+    accounts = {account.pw_name: account for account in pwd.getpwall()}
+    return accounts.get("postgres") or accounts["nobody"]
 
 
-def _initialise(binaries: Path, data: Path, password_file: Path, account: str | None) -> None:
+def _initialise(binaries: Path, data: Path, password_file: Path, account: pwd.struct_passwd | None) -> None:
     login = [f"--username={_USER}", f"--pwfile={password_file}", "--auth=scram-sha-256"]
     done = subprocess.run(
         [binaries / "initdb", "-D", data, *login, "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"],
@@ -96,9 +95,7 @@ def _initialise(binaries: Path, data: Path, password_file: Path, account: str | 
         text=True,
         timeout=60,
         check=False,
-        user=account,
-        group=account,
-        extra_groups=None if account is None else [],
+        **run_as(account),
     )
     if done.returncode:
         raise ServerFailed(f"PostgreSQL's data folder cannot be made: {done.stdout}{done.stderr}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pwd
 import random
 import shutil
 import signal
@@ -11,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.servers import guard
 
@@ -34,7 +36,7 @@ class ServerProcess:
     """A server's process, from `start()` to `kill()`, as often as a test likes.
 
     `answers` is asked until it returns true; what it raises counts as "not yet". The process leads a group of its own,
-    so that Ctrl-C reaches the tests and not their servers.
+    so that Ctrl-C reaches the tests and not their servers. `account` is whom to run it as, if not as the caller.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class ServerProcess:
         folder: Path,
         answers: Callable[[], bool],
         environment: Mapping[str, str] | None = None,
-        user: str | None = None,
+        account: pwd.struct_passwd | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         start_timeout_s: float = 90,
         stop_timeout_s: float = 20,
@@ -56,12 +58,16 @@ class ServerProcess:
         self._folder = folder
         self._answers = answers
         self._environment = {**os.environ, **(environment or {})}
-        self._user = user
+        self._account = account
         self._stop_signal = stop_signal
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = False
+
+    def __repr__(self) -> str:
+        state = "not running" if not self.running else "paused" if self._paused else f"pid {self.pid}"
+        return f"<{self.name}: {state}>"
 
     @property
     def pid(self) -> int:
@@ -91,9 +97,7 @@ class ServerProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                user=self._user,
-                group=self._user,
-                extra_groups=None if self._user is None else [],
+                **run_as(self._account),
             )
         guard.watch_group(self._process.pid)
         self.wait_until_it_answers()
@@ -198,6 +202,11 @@ def free_ports(count: int) -> list[int]:
         if len(ports) == count:
             return list(ports)
     raise ServerFailed(f"no {count} free ports on loopback among a thousand")
+
+
+def run_as(account: pwd.struct_passwd | None) -> dict[str, Any]:
+    """The arguments of `subprocess` that run a command as somebody else, without the caller's groups."""
+    return {} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
 def program(name: str, package: str) -> str:
