@@ -113,7 +113,7 @@ _SHAPES = {
         ("own_checkpoints",),
         {},
         configured=True,
-        reserved=frozenset({"type", "format", "view"}),
+        reserved=frozenset({"type", "format", "view", "key_attributes"}),
     ),
     CODECS: _Shape("format", (), ("decode",), {"name": str}, configured=False),
     SINKS: _Shape(
@@ -133,6 +133,11 @@ _SHAPES = {
         reserved=frozenset({"type"}),
     ),
 }
+
+
+def _is_given_type(model: type[BaseModel], name: str) -> bool:
+    """A model may say its own ``type`` as a constant: it is never filled in."""
+    return name == "type" and not model.model_fields[name].is_required()
 
 
 def _missing(group: str, name: str, loaded: Any) -> list[str]:
@@ -157,7 +162,7 @@ def _missing(group: str, name: str, loaded: Any) -> list[str]:
         model = getattr(loaded, "config_model", None)
         if not (inspect.isclass(model) and issubclass(model, BaseModel)):
             problems.append("its config_model is not a pydantic model")
-        elif taken := shape.reserved & set(model.model_fields):
+        elif taken := {name for name in shape.reserved & set(model.model_fields) if not _is_given_type(model, name)}:
             problems.append(f"its config_model uses the reserved option names {', '.join(sorted(taken))}")
     own_name = getattr(loaded, "name", name)
     if group == CODECS and own_name != name:
