@@ -49,8 +49,8 @@ class WriteConfig(BaseModel):
 class RedisSinkConfig(BaseModel):
     """Exactly one of ``invalidate`` and ``write`` says what the sink does.
 
-    A template without a literal prefix (``"{pk}"``) can name any key of the database: write a prefix, or give the sink a
-    database or an ACL of its own.
+    A template without a literal prefix (``"{pk}"``) can name any key of the database: write a prefix, or give the sink
+    a database or an ACL of its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
