@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from connector.change import Record, ShardId
-from connector.codecs.dynamodb_keys import KeyReader
+from connector.codecs.dynamodb_keys import read_key
 from connector.codecs.dynamodb_records import Body, decode_records
+from connector.codecs.key_reader import KeyReader
 from connector.codecs.protocol import Decoded
 from connector.codecs.stream_times import seconds_to_ms
 
@@ -22,7 +23,7 @@ class DynamoDBCodec:
     name: ClassVar[str] = "dynamodb"
 
     def __init__(self) -> None:
-        self._keys = KeyReader()
+        self._keys = KeyReader(read_key)
 
     def decode(self, shard: ShardId, records: Sequence[Record]) -> Decoded:
         """Decode records of one shard (connector.codecs.protocol)."""

@@ -1,7 +1,8 @@
 """DynamoDB's record as Streams and Kinesis write it → changes. One pass, the hottest loop of decoding.
 
 At the door a record gives up its key, event name, time and id; images are cut out as bytes and stay unread. They are
-copies, not views: 60 ns for 300 bytes, and in return a change holds plain ``bytes``.
+copies, not views: measured on records of 1.1 kB, views (``msgspec.Raw``) would save 100 ns and 500 bytes a change in
+flight; in return a change holds plain ``bytes`` that can be measured, compared and sliced.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import msgspec
 
 from connector.change import Change, EventName, Record, ShardId
 from connector.codecs.dynamodb_images import DYNAMODB_IMAGES
-from connector.codecs.dynamodb_keys import KeyReader
 from connector.codecs.json_reading import JSON_ERRORS, check_utf8, decode_error
+from connector.codecs.key_reader import KeyReader
 from connector.codecs.protocol import Decoded, Undecodable
 from connector.errors import DecodeError
 
