@@ -22,6 +22,7 @@ HOST = "127.0.0.1"
 _PORTS = range(15_000, 32_000)
 _POLL_S = 0.05
 _LOG_TAIL_BYTES = 4_000
+_STOPPED, _ENDED = frozenset("T"), frozenset("ZX")
 
 
 class ServerMissing(Exception):
@@ -116,8 +117,9 @@ class ServerProcess:
 
     def pause(self) -> None:
         """SIGSTOP: it keeps its connections and answers nothing, like a machine that swaps or a long collection."""
-        self._signal(signal.SIGSTOP)
+        family = self._signal(signal.SIGSTOP)
         self._paused = True
+        _wait_until_all_are(_STOPPED | _ENDED, family, self._stop_timeout_s)
 
     def resume(self) -> None:
         """SIGCONT, and wait until it answers again. Does nothing to a process that runs."""
@@ -155,19 +157,20 @@ class ServerProcess:
             _send(how, family if how == signal.SIGKILL else family[:1])
             if self._paused:  # a stopped process takes only SIGKILL
                 _send(signal.SIGCONT, family)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(self._stop_timeout_s)
-            except subprocess.TimeoutExpired:
-                _send(signal.SIGKILL, family)
-                process.wait(self._stop_timeout_s)
-        _wait_until_gone(family, self._stop_timeout_s)
+            _send(signal.SIGKILL, [pid for pid in family if lives(pid)])
+            process.wait(self._stop_timeout_s)
+        _wait_until_all_are(_ENDED, family, self._stop_timeout_s)
         guard.forget_group(process.pid)
         self._process = None
         self._paused = False
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals) -> list[int]:
         assert self.running, f"{self.name} is not running"
-        _send(number, _family(self.pid))
+        family = _family(self.pid)
+        _send(number, family)
+        return family
 
     def _log_tail(self) -> str:
         with self.log.open("rb") as log:
@@ -237,17 +240,22 @@ def _send(number: signal.Signals, pids: Sequence[int]) -> None:
             os.kill(pid, number)
 
 
-def _wait_until_gone(pids: Sequence[int], timeout_s: float) -> None:
+def _wait_until_all_are(states: frozenset[str], pids: Sequence[int], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
-    while any(_lives(pid) for pid in pids):
+    while not all(_state(pid) in states for pid in pids):
         if time.monotonic() > deadline:
-            raise ServerFailed(f"processes {pids} did not end within {timeout_s} s")
+            raise ServerFailed(f"processes {pids} took no notice of a signal within {timeout_s} s")
         time.sleep(_POLL_S)
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Whether a process has not ended; one that only waits for its parent to look has."""
+    return _state(pid) not in _ENDED
+
+
+def _state(pid: int) -> str:
+    """The letter that Linux gives a process's state: see proc(5)."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in {"Z", "X"}
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"

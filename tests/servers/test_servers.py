@@ -4,6 +4,7 @@ import select
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import pytest
 import redis
 from confluent_kafka import Consumer, Producer
 from opensearchpy import OpenSearch
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.servers.dynamodb_local import DynamoDBLocal
 from tests.servers.fixtures import MakeTopic, StartPrometheus
 from tests.servers.kafka import KafkaServer
 from tests.servers.opensearch import OpenSearchServer
 from tests.servers.postgres import PostgresServer
-from tests.servers.process import HOST
+from tests.servers.process import HOST, lives
 from tests.servers.redis import RedisCluster, RedisServer
 
 
@@ -71,7 +74,8 @@ def test_redis_keeps_keys_through_a_kill(redis_database: RedisServer) -> None:
 
 
 def test_a_paused_redis_answers_nothing_until_it_is_resumed(redis_server: RedisServer) -> None:
-    with redis.Redis(host=redis_server.host, port=redis_server.port, socket_timeout=0.2, retry=None) as client:
+    retry = Retry(NoBackoff(), 0)
+    with redis.Redis(host=redis_server.host, port=redis_server.port, socket_timeout=0.2, retry=retry) as client:
         redis_server.process.pause()
         with pytest.raises(redis.TimeoutError):
             client.ping()
@@ -156,6 +160,7 @@ def test_prometheus_evaluates_rules(prometheus: StartPrometheus, tmp_path: Path)
     server = prometheus(rule_files=[rules])
     found: list[str] = []
     while not found:  # bounded by the test's time limit
+        time.sleep(0.05)
         found = [sample["value"][1] for sample in server.query("answer")]
     assert found == ["42"]
 
@@ -164,8 +169,7 @@ def test_servers_of_a_killed_test_run_are_ended_and_their_folders_removed(redis_
     """`redis_server` is asked for so that this test is skipped where there is no Redis."""
     script = """
         import os
-        from tests.servers.process import HOST
-from tests.servers.redis import running_redis
+        from tests.servers.redis import running_redis
         with running_redis() as server:
             print(server.process.pid, server.process.log.parent, flush=True)
             os.kill(os.getpid(), 9)
@@ -176,6 +180,5 @@ from tests.servers.redis import running_redis
     )
     assert done.returncode == -9
     pid, folder = done.stdout.split()
-    while Path(folder).exists():  # bounded by the test's time limit
-        pass
-    assert not Path(f"/proc/{pid}/cmdline").is_file() or not Path(f"/proc/{pid}/cmdline").read_bytes()
+    while lives(int(pid)) or Path(folder).exists():  # bounded by the test's time limit
+        time.sleep(0.05)
