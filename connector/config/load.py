@@ -62,7 +62,7 @@ def load_text(raw: bytes, *, file: str, folder: FilePath = FilePath(), env: Mapp
         config = _validate(document, filled)
     except ValidationError as error:
         found = translate(error, Config, document, filled)
-        raise ConfigErrors([*document.errors, *found] or [ConfigError("is wrong", file=file)]) from None
+        raise ConfigErrors([*document.errors, *found]) from None
     if document.errors:
         raise ConfigErrors(document.errors)
     wrong = [redacted(document.error(error.message, error.path), filled) for error in check(config)]
@@ -77,7 +77,8 @@ def _validate(document: Document, filled: Filled) -> Config:
     try:
         return Config.model_validate(document.value, context=context)
     except ValidationError as error:
-        if not any(_reread(document, loc) for loc in _wanted_otherwise(error, document, filled)):
+        reread = [_reread(document, place) for place in _wanted_otherwise(error, document, filled)]
+        if not any(reread):
             raise
         return Config.model_validate(document.value, context=context)
 

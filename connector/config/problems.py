@@ -41,17 +41,17 @@ def translate(error: ValidationError, root: type[BaseModel], document: Document,
             continue
         spot = find_spot(root, document.value, path)
         is_key = bool(one["loc"]) and one["loc"][-1] == "[key]"
-        message = _KEY_MESSAGE if is_key else _message(one["type"], one["msg"], one.get("ctx", {}), path, spot)
-        if spot.is_secret and isinstance(written := _value_at(document.value, path), str):
-            message = hide(message, written, parts=True)
+        message = _KEY_MESSAGE if is_key else _our_message(one["type"], one.get("ctx", {}), path, spot)
+        if message is None:
+            message = one["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+            if spot.is_secret and isinstance(written := _value_at(document.value, path), str):
+                message = hide(message, written, parts=True)
+            message = filled.redact(message, path)
         if is_key or one["type"] == "extra_forbidden":
             at_key.add(path)
         if message not in told.setdefault(path, []):
             told[path].append(message)
-    return [
-        document.error(filled.redact(", or ".join(messages), path), path, key=path in at_key)
-        for path, messages in told.items()
-    ]
+    return [document.error(", or ".join(messages), path, key=path in at_key) for path, messages in told.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +166,15 @@ _MESSAGES = {
 }
 
 
-def _message(code: str, message: str, context: dict[str, Any], path: Path, spot: Spot) -> str:
+def _our_message(code: str, context: dict[str, Any], path: Path, spot: Spot) -> str | None:
+    """A message of ours, which holds no value of the configuration, for the kinds of errors that we know."""
     if code == "missing":
         meaning = f": {spot.field.description}" if spot.field is not None and spot.field.description else ""
         return f"is required{meaning}"
     if code == "extra_forbidden":
         known = ", ".join(spot.siblings)
         return f"unknown option{did_you_mean(str(path[-1]), spot.siblings)}" + (f" (known: {known})" if known else "")
-    if code in _MESSAGES:
-        return _MESSAGES[code].format(**{"expected": "", **context}) if context else _MESSAGES[code]
-    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    try:
+        return _MESSAGES[code].format(**context)
+    except KeyError:  # a kind of error that we do not know, or a plug-in's own of the same name
+        return None

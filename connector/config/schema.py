@@ -124,6 +124,7 @@ def _patterns(option: Any) -> set[str]:
 
 
 _ABOUT = ("title", "description", "default", "examples")
+_SCALARS = ("string", "integer", "number", "boolean", "null")
 _FREE = {"type", "minLength", "maxLength", "format", "writeOnly"}
 
 

@@ -18,8 +18,8 @@ GIB = 1024 * MIB
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE_UNITS = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": KIB, "MiB": MIB, "GiB": GIB}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s?(B|kB|MB|GB|KiB|MiB|GiB)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(B|kB|MB|GB|KiB|MiB|GiB)")
 
 
 def parse_duration(value: Any) -> Any:
@@ -52,7 +52,7 @@ def parse_size(value: Any) -> Any:
     return int(float(match[1]) * _SIZE_UNITS[match[2]])
 
 
-DURATION_PATTERN = r"^(\d+(\.\d+)?(ms|s|m|h|d))+$"
+DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
 DURATION_MAX_S = 10 * 365 * 86400
 
 Duration = Annotated[
@@ -69,7 +69,7 @@ Duration = Annotated[
 ]
 """Seconds as a float; written with a unit."""
 
-SIZE_PATTERN = r"^\d+(\.\d+)?\s?(B|kB|MB|GB|KiB|MiB|GiB)$"
+SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?(B|kB|MB|GB|KiB|MiB|GiB)$"
 
 Size = Annotated[
     int,
@@ -90,11 +90,14 @@ Size = Annotated[
 
 
 def write_duration(seconds: float) -> str:
-    """``5400.0`` → ``"90m"``: the shortest way to write it with one unit."""
+    """``5400.0`` → ``"90m"``: with the largest unit that holds it exactly; less than a microsecond is not written."""
+    milliseconds = round(seconds * 1000, 3)
+    if milliseconds == 0:
+        return "0s"
     for unit, length in reversed(_DURATION_UNITS.items()):
-        if seconds >= length and (seconds / length).is_integer():
-            return f"{seconds / length:.0f}{unit}"
-    return f"{seconds * 1000:g}ms" if seconds else "0s"
+        if (count := milliseconds / (length * 1000)).is_integer():
+            return f"{count:.0f}{unit}"
+    return f"{milliseconds:.3f}ms"
 
 
 def write_size(count: int) -> str:

@@ -37,8 +37,8 @@ class Place:
 class Document:
     """A YAML text, read: its value, where everything stands, and what is wrong with it.
 
-    Where something is wrong the value holds a stand-in, and ``faulty`` its path: whatever else is found wrong at or
-    below such a path is a consequence and not worth telling. ``complete`` is false where reading had to stop.
+    Where something is wrong the value holds a stand-in, and ``faulty`` its path: whatever else is found wrong
+    there, above or below is a consequence and not worth telling. ``complete`` is false where reading had to stop.
     """
 
     file: str
@@ -76,8 +76,9 @@ class Document:
         )
 
     def is_consequence(self, path: Path) -> bool:
-        """Whether something at or above ``path`` is known to be wrong already."""
-        return any(path[:length] in self.faulty for length in range(len(path) + 1))
+        """Whether something above, at or below ``path`` is known to be wrong already."""
+        above = any(path[:length] in self.faulty for length in range(len(path) + 1))
+        return above or any(place[: len(path)] == path for place in self.faulty)
 
 
 def parse(raw: bytes, file: str) -> Document:
@@ -158,7 +159,7 @@ class _Reader:
 
     def _explain(self, error: yaml.MarkedYAMLError, place: Place | None) -> str:
         message = f"not YAML: {error.problem or error.context}"
-        line = self._text.splitlines()[place.line - 1] if place and place.line <= self._text.count("\n") + 1 else ""
+        line = "".join(self._text.split("\n")[place.line - 1 : place.line]) if place else ""
         if "\\t" in message:
             message += " (indent with spaces, not tabs)"
         if "${" in line:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +15,8 @@ from connector import plugins
 from connector.change import Change, Position, Record, RecordBatch, ShardId
 from connector.checkpoints.protocol import CheckpointStore
 from connector.codecs.protocol import Decoded
+from connector.config.load import ConfigErrors, load_text
+from connector.config.models import Config
 from connector.config.units import Duration, Secret
 from connector.deadletter.envelope import DeadLetter
 from connector.deadletter.protocol import LetterState, StoredLetter
@@ -212,3 +215,18 @@ pipelines:
           type: place
           url: redis://cache.internal
 """
+
+
+def errors_of(text: str | bytes, env: Mapping[str, str] | None = None, folder: Path = Path()) -> list[str]:
+    """Everything that is wrong with a configuration, as it would be printed; empty for a right one."""
+    raw = text.encode() if isinstance(text, str) else text
+    try:
+        load_text(raw, file="m.yaml", folder=folder, env=env or {})
+    except ConfigErrors as errors:
+        return [str(error) for error in errors.errors]
+    return []
+
+
+def config_of(text: str, env: Mapping[str, str] | None = None, folder: Path = Path()) -> Config:
+    """A configuration that is right."""
+    return load_text(text.encode(), file="m.yaml", folder=folder, env=env or {})

@@ -1,0 +1,104 @@
+"""Options that do not fit each other, found before anything is connected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from connector.config.load import ConfigErrors, load_all
+from tests.unit.config.fakes import CONFIG, errors_of
+
+PATTERN = "{status: {S: [{anything-but: [DRAFT]}]}}"
+
+
+def config(*, view: str, needs: str = "nothing", when: str = "{eventName: [MODIFY]}", keys: str = "[]") -> str:
+    """One route, ``cache``, on a stream of that view."""
+    text = CONFIG.replace("format: lines", f"format: lines\n      view: {view}\n      key_attributes: {keys}")
+    search = text[text.index("      search:") : text.index("      cache:")]
+    text = text.replace(search, "").replace("{eventName: [MODIFY, REMOVE]}", when)
+    return f"{text}          needs: {needs}\n"
+
+
+@pytest.mark.parametrize(
+    ("view", "needs", "missing"),
+    [
+        ("KEYS_ONLY", "nothing", []),
+        ("KEYS_ONLY", "new", ["new"]),
+        ("KEYS_ONLY", "both", ["new", "old"]),
+        ("NEW_IMAGE", "new", []),
+        ("NEW_IMAGE", "old", ["old"]),
+        ("OLD_IMAGE", "both", ["new"]),
+        ("NEW_AND_OLD_IMAGES", "both", []),
+    ],
+)
+def test_a_sink_that_needs_an_image_which_the_stream_does_not_carry_is_refused(
+    view: str, needs: str, missing: list[str]
+) -> None:
+    errors = errors_of(config(view=view, needs=needs))
+    assert len(errors) == len(missing)
+    for error, image in zip(errors, missing, strict=True):
+        assert f"routes.cache.sink: needs the {image} image, which a stream with the view {view} does not" in error
+
+
+def test_nothing_is_refused_where_the_view_is_not_known() -> None:
+    assert not errors_of(config(view="null", needs="both"))
+
+
+def test_a_when_on_an_image_that_the_stream_does_not_carry_is_refused() -> None:
+    when = '{dynamodb: {OldImage: {status: {S: ["PAID"]}}}}'
+    (error,) = errors_of(config(view="NEW_IMAGE", when=when))
+    assert "routes.cache.when: needs the old image" in error
+    assert not errors_of(config(view="NEW_AND_OLD_IMAGES", when=when))
+
+
+def test_a_where_on_a_stream_of_keys_is_refused_unless_it_asks_for_the_key_alone() -> None:
+    text = config(view="KEYS_ONLY").replace("        when:", f"        where: {PATTERN}\n        when:")
+    (error,) = errors_of(text)
+    assert "routes.cache.where: needs the new image" in error
+    assert "name those in source.key_attributes" in error
+    assert not errors_of(text.replace("key_attributes: []", "key_attributes: [status]"))
+
+
+def second_pipeline(old: str = "", new: str = "") -> str:
+    """CONFIG with a second pipeline, a copy of the first but for this replacement."""
+    body = CONFIG.removeprefix("pipelines:\n").replace("  orders:\n    source", "  copy:\n    source")
+    return CONFIG + (body.replace(old, new) if old else body)
+
+
+def test_two_pipelines_in_one_group_on_one_topic_are_refused() -> None:
+    (error,) = errors_of(second_pipeline())
+    assert (
+        "pipelines.copy.source: reads 'orders.changes' in the group 'millrace-orders' as the pipeline 'orders'" in error
+    )
+
+
+def test_two_pipelines_on_one_topic_in_groups_of_their_own_are_right() -> None:
+    assert not errors_of(second_pipeline("millrace-orders", "millrace-copy"))
+
+
+def test_two_pipelines_in_one_group_on_topics_of_their_own_are_right() -> None:
+    assert not errors_of(second_pipeline("orders.changes", "other.changes"))
+
+
+def test_dead_letters_that_would_come_back_through_the_source_are_refused() -> None:
+    (error,) = errors_of(CONFIG.replace("topic: orders.dlq", "topic: orders.changes"))
+    assert (
+        "pipelines.orders.dead_letter: the dead letters would go to 'orders.changes', which the source reads" in error
+    )
+
+
+def test_one_pipeline_s_name_in_two_files_of_a_process_is_refused(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text(CONFIG)
+    second.write_text(CONFIG.replace("millrace-orders", "another"))
+    with pytest.raises(ConfigErrors, match=r"b\.yaml: pipelines\.orders: the pipeline 'orders' is in .*a\.yaml too"):
+        load_all([first, second])
+
+
+def test_one_group_in_two_files_of_a_process_is_refused(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text(CONFIG)
+    second.write_text(CONFIG.replace("  orders:\n    source", "  copy:\n    source"))
+    with pytest.raises(ConfigErrors, match=r"b\.yaml: pipelines\.copy\.source: reads 'orders\.changes' in the group"):
+        load_all([first, second])
