@@ -17,7 +17,7 @@ from connector.codecs.protocol import Codec
 from connector.deadletter.office import DeadLetterOffice
 from connector.deadletter.protocol import DeadLetters
 from connector.delivery.bounds import Bounds
-from connector.delivery.policy import RoutePolicy
+from connector.delivery.policy import OnPoison, RoutePolicy
 from connector.delivery.route import Route, Sieve
 from connector.errors import MillraceError, SinkUnavailable
 from connector.intake import Intake
@@ -110,8 +110,14 @@ class Pipeline:
         self._moved = asyncio.Event()
         for route in self.routes:
             route.finished = self._moved
+        holds = any(plan.policy.on_poison is OnPoison.HOLD_KEY for plan in routes)
         self.shards = Shards(
-            checkpoints, counts=len(self.routes) + 1, drain_s=options.drain_s, clock=clock, moved=self._moved
+            checkpoints,
+            counts=len(self.routes) + 1,
+            drain_s=options.drain_s,
+            clock=clock,
+            moved=self._moved,
+            before_assigned=self.office.learn_held_keys if holds else None,
         )
         self._checkpoints = checkpoints
         self._chance = chance
@@ -206,7 +212,8 @@ class Pipeline:
             for batch in batches:
                 ledger = shards.owned.get(batch.shard)
                 assert ledger is not None, f"the source gave records of {batch.shard}, which it had not assigned"
-                self.intake.take(batch, ledger)
+                if not ledger.lost:
+                    self.intake.take(batch, ledger)
             if batches:
                 # One turn of the loop, so that lanes start on what came before more is read.
                 await asyncio.sleep(0)

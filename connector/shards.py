@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 import structlog
 
@@ -20,7 +20,14 @@ class Shards:
     """The ShardListener of a pipeline (connector.sources.protocol), and its checkpointer."""
 
     def __init__(
-        self, store: CheckpointStore, *, counts: int, drain_s: float, clock: Clock, moved: asyncio.Event
+        self,
+        store: CheckpointStore,
+        *,
+        counts: int,
+        drain_s: float,
+        clock: Clock,
+        moved: asyncio.Event,
+        before_assigned: Callable[[], Awaitable[None]] | None,
     ) -> None:
         self.owned: dict[ShardId, Ledger] = {}
         self.leaving: list[Ledger] = []
@@ -33,10 +40,14 @@ class Shards:
         self._drain_s = drain_s
         self._clock = clock
         self._moved = moved
+        self._before_assigned = before_assigned
         self._saving = asyncio.Lock()
 
     async def assigned(self, shards: Mapping[ShardId, Checkpoint | None]) -> None:
         """These shards are ours from now on."""
+        if self._before_assigned is not None and shards:
+            await self._before_assigned()
+        self._let_go([self.owned[shard] for shard in shards if shard in self.owned])
         for shard, checkpoint in shards.items():
             self.owned[shard] = Ledger(shard, checkpoint, self._counts, self._clock.now_ms())
         if shards:
@@ -93,7 +104,9 @@ class Shards:
                     await self._store.save(checkpoints)
             except CheckpointLost as error:
                 self._remember(error)
-                self._let_go([ledger for ledger in due if ledger.shard in error.shards and not ledger.lost])
+                for ledger in due:
+                    # It stays here, dropping what is read of it, until the source hears of its loss too.
+                    ledger.lost |= ledger.shard in error.shards
                 return
             except CheckpointError as error:
                 self._remember(error)

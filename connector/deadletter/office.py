@@ -29,8 +29,11 @@ class DeadLetterOffice:
         self._one_at_a_time = asyncio.Lock()
 
     async def open(self) -> None:
-        """Open the destination and learn which keys are held. Raises ConfigError and DeadLetterError."""
+        """Open the destination. Raises ConfigError and DeadLetterError."""
         await self.destination.open()
+
+    async def learn_held_keys(self) -> None:
+        """Read which keys are held: needed whenever shards are assigned, since their last owner may have added some."""
         async for stored in self.destination.letters():
             letter = stored.letter
             if letter.holds_key and letter.key is not None:

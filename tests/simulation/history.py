@@ -1,0 +1,296 @@
+"""A seeded history: a world, two processes that share its shards, and everything that goes wrong, until all is at rest.
+
+The same seed gives the same history, byte for byte. ``python -m tests.simulation SEED`` plays one and tells it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from connector.change import EventName
+from connector.deadletter.envelope import ErrorKind
+from connector.delivery.policy import OnPoison, RoutePolicy
+from connector.pipeline import PipelineOptions
+from tests.simulation.loop import SimulatedClock, SimulatedLoop, run
+from tests.simulation.process import Process
+from tests.simulation.world import BrokenPromise, Event, Faults, World
+
+STATE_ROUTES = ["search", "cache"]
+EVENT_ROUTES = ["audit"]
+ROUTES = [*STATE_ROUTES, *EVENT_ROUTES]
+REST_S = 3600.0
+"""A history that does not come to rest within so much simulated time has got stuck."""
+
+
+@dataclass
+class Told:
+    """What happened in a history, in numbers."""
+
+    seed: int
+    events: int
+    crashes: int = 0
+    rebalances: int = 0
+    zombies: int = 0
+    letters: int = 0
+    calls: int = 0
+    simulated_s: float = 0.0
+
+
+def make_events(chance: random.Random) -> list[Event]:
+    """A log of some shards: hot and cold keys, poison here and there, sparse positions."""
+    shards = [f"log/{number}" for number in range(chance.randint(1, 4))]
+    keys = [f"key-{number}" for number in range(chance.choice([3, 20, 100]))]
+    positions = dict.fromkeys(shards, 0)
+    poison = chance.choice([0.0, 0.01, 0.05, 0.2])
+    events = []
+    for number in range(chance.randint(50, 400)):
+        key = chance.choice(keys[: chance.choice([1, 3, len(keys)])])
+        shard = shards[int(key.split("-")[1]) % len(shards)]
+        positions[shard] += chance.choice([1, 1, 1, 1, 2, 7])
+
+        def some(rate: float) -> frozenset[str]:
+            return frozenset(route for route in ROUTES if chance.random() < rate)
+
+        events.append(
+            Event(
+                shard=shard,
+                position=positions[shard] - 1,
+                key=key,
+                name=chance.choice([EventName.INSERT, EventName.MODIFY, EventName.MODIFY, EventName.REMOVE]),
+                number=number,
+                rejected_by=some(poison),
+                raised_by=some(poison / 4),
+                refused_by=some(poison / 8),
+                filtered_by=some(0.1),
+                undecodable=chance.random() < poison / 4,
+            )
+        )
+    return events
+
+
+def make_faults(chance: random.Random) -> Faults:
+    """Each kind of fault is absent in some histories and frequent in others."""
+
+    def rate(most: float) -> float:
+        return chance.choice([0.0, most / 10, most])
+
+    return Faults(
+        chance=chance,
+        unavailable=rate(0.3),
+        throttled=rate(0.2),
+        retry=rate(0.03),
+        raises=rate(0.05),
+        slow=rate(0.2),
+        checkpoint_fails=rate(0.3),
+        dead_letter_fails=rate(0.5),
+        half_applied=rate(0.2),
+    )
+
+
+def make_policy(chance: random.Random) -> RoutePolicy:
+    """Bounds of any size, small ones above all: that is where the corners are."""
+    return RoutePolicy(
+        lanes=chance.choice([1, 2, 5]),
+        batch_size=chance.choice([1, 2, 7, 50]),
+        batch_bytes=chance.choice([10, 1000]),
+        batch_window_s=chance.choice([0.0, 0.0, 0.05]),
+        # Chance alone must not exhaust the attempts of a good change: then nobody could say what is right.
+        retry_attempts=50,
+        backoff_initial_s=0.01,
+        backoff_max_s=chance.choice([0.1, 2.0]),
+        on_poison=chance.choice([OnPoison.CONTINUE, OnPoison.CONTINUE, OnPoison.HOLD_KEY]),
+        breaker_failures=chance.choice([1, 3]),
+        write_timeout_s=chance.choice([1.0, 60.0]),
+    )
+
+
+class History:
+    """Plays one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.loop = SimulatedLoop()
+        self.clock = SimulatedClock(self.loop)
+        events = make_events(self.chance)
+        self.policies = {route: make_policy(self.chance) for route in ROUTES}
+        self.world = World(make_faults(self.chance), events, STATE_ROUTES, EVENT_ROUTES)
+        self.told = Told(seed, len(events))
+        self.processes: list[Process] = []
+        self._names = (f"process-{number}" for number in range(10_000))
+
+    def play(self) -> Told:
+        """Run to the end and check the promise. Raises BrokenPromise (or any other AssertionError)."""
+        run(self._play(), self.loop)
+        return self.told
+
+    async def _play(self) -> None:
+        troubles = self.chance.randint(0, 12)
+        self._start()
+        if self.chance.random() < 0.7:
+            self._start()
+        self._share_out()
+        for _ in range(troubles):
+            await self._watch(self.chance.random() * self.chance.choice([0.05, 0.5, 5.0]))
+            await self._trouble()
+        self.world.faults.calm = True
+        await self._come_to_rest()
+        for process in self.processes:
+            process.pipeline.stop()
+        await asyncio.gather(*(process.task for process in self.processes))
+        self.told.letters = len(self.world.letters)
+        self.told.calls = len(self.world.calls)
+        self.told.simulated_s = self.loop.time()
+        self._check_end()
+
+    def _start(self) -> None:
+        options = PipelineOptions(
+            name="orders",
+            records_max=self.chance.choice([1, 5, 50]),
+            read_wait_s=0.05,
+            changes_in_flight=self.chance.choice([1, 20, 10_000]),
+            checkpoint_every_s=self.chance.choice([0.02, 0.5]),
+            drain_s=self.chance.choice([0.0, 0.1, 30.0]),
+        )
+        self.processes.append(Process(next(self._names), self.world, self.policies, options, self.clock))
+
+    def _share_out(self) -> None:
+        """Give shards without an owner to processes that live."""
+        living = [process for process in self.processes if process.running]
+        for shard in sorted(self.world.log):
+            if self.world.owner.get(shard) is None and living:
+                process = self.chance.choice(living)
+                process.source.given.append((shard, self.world.give(shard, process.life.name)))
+
+    async def _watch(self, seconds: float) -> None:
+        """Let time pass, looking at the books on the way."""
+        until = self.loop.time() + seconds
+        while self.loop.time() < until:
+            await asyncio.sleep(min(0.1, max(until - self.loop.time(), 0.001)))
+            self._look()
+
+    def _look(self) -> None:
+        for process in self.processes:
+            process.ledgers_balance()
+            if process.task.done() and (error := process.task.exception()) is not None:
+                raise error
+        self._share_out()
+
+    async def _trouble(self) -> None:
+        process = self.chance.choice(self.processes)
+        match self.chance.choice(["crash", "crash", "move", "move", "zombie", "join"]):
+            case "crash":
+                self.told.crashes += 1
+                self.processes.remove(process)
+                await process.kill()
+                for shard in [shard for shard, owner in self.world.owner.items() if owner == process.life.name]:
+                    del self.world.owner[shard]
+                self._start()
+            case "move":
+                self.told.rebalances += 1
+                process.source.asked_to_leave |= set(process.source.positions)
+            case "zombie":
+                self.told.zombies += 1
+                owned = [shard for shard, owner in self.world.owner.items() if owner == process.life.name]
+                process.lose(owned, self.loop.time() + self.chance.random() * 3)
+                process.source.given.clear()
+                for shard in owned:
+                    del self.world.owner[shard]
+                self._start()
+                others = [other for other in self.processes if other is not process]
+                for shard in owned:
+                    other = self.chance.choice(others)
+                    other.source.given.append((shard, self.world.give(shard, other.life.name)))
+            case "join":
+                self._start()
+        self._share_out()
+
+    async def _come_to_rest(self) -> None:
+        until = self.loop.time() + REST_S
+        while any(
+            self.world.checkpoints.get(shard) is None or self.world.checkpoints[shard].position < end
+            for shard, end in self.world.ends.items()
+        ):
+            await self._watch(1.0)
+            if self.loop.time() > until:
+                raise BrokenPromise(
+                    f"stuck: {self.world.checkpoints} of {self.world.ends}, owned by {self.world.owner}"
+                )
+
+    def _check_end(self) -> None:
+        """What every sink and the dead letters must hold now, told from the log alone."""
+        for route in ROUTES:
+            lettered = {letter.position: letter.kind for letter in self.world.letters.values() if letter.route == route}
+            expected_letters = {}
+            state: dict[str, int | None] = {}
+            order: dict[str, list[int]] = {}
+            for event, fate in self._fates(route):
+                if fate == "letter":
+                    expected_letters[event.shard, event.position] = event
+                elif fate == "good":
+                    state[event.key] = None if event.name is EventName.REMOVE else event.number
+                    order.setdefault(event.key, []).append(event.number)
+            found = {(letter.shard, letter.position) for letter in self.world.letters.values() if letter.route == route}
+            if route in self.world.events:
+                got = {key: numbers for key, numbers in self.world.events[route].order.items() if numbers}
+                wrong = {key: (got.get(key), order.get(key)) for key in got | order if got.get(key) != order.get(key)}
+                assert not wrong, f"{route}: events by key (found, expected): {wrong}"
+                assert found == set(expected_letters), f"{route}: dead letters {sorted(found)}"
+            else:
+                items = {key: number for key, (_, number) in self.world.states[route].items.items()}
+                off = {
+                    key: (items.get(key), state.get(key)) for key in items | state if items.get(key) != state.get(key)
+                }
+                off = {key: pair for key, pair in off.items() if not self._ran_ahead(route, key)}
+                assert not off, f"{route}: items (found, expected): {off}"
+                # A poison change that a good one superseded needs no dead letter; any letter must be of a poison one.
+                assert found <= set(expected_letters), f"{route}: {found - set(expected_letters)} are no poison"
+            for kind in lettered.values():
+                assert kind is not ErrorKind.RETRIES_EXHAUSTED, "a passing failure was dead-lettered"
+        undecodable = {(letter.shard, letter.position) for letter in self.world.letters.values() if letter.route == ""}
+        wanted = {place for place, event in self.world.by_place.items() if event.undecodable}
+        assert undecodable == wanted
+
+    def _ran_ahead(self, route: str, key: str) -> bool:
+        """Under ``hold_key`` one process may supersede a poison change by a good later one, and crash or be fenced;
+        another meets the poison alone and holds the key. Versions make the replay of that letter harmless; what must
+        hold all the same: whatever good came after what the sink holds is among the dead letters."""
+        if self.policies[route].on_poison is not OnPoison.HOLD_KEY:
+            return False
+        version = self.world.states[route].items.get(key, (-1, None))[0]
+        later = [
+            event
+            for event in self.world.by_place.values()
+            if event.key == key
+            and not (event.undecodable or route in event.filtered_by or event.poison_for(route))
+            and self.world.versions.get(event.number, version + 1) > version
+            and event.position > self._position_of(version, key)
+        ]
+        return all(self.world.letter(route, event) is not None for event in later)
+
+    def _position_of(self, version: int, key: str) -> int:
+        versions = self.world.versions
+        places = [event for event in self.world.by_place.values() if event.key == key]
+        return max((event.position for event in places if versions.get(event.number) == version), default=-1)
+
+    def _fates(self, route: str) -> Iterator[tuple[Event, str]]:
+        """What becomes of each event on a route: good, letter or filtered, from the log alone."""
+        hold = self.policies[route].on_poison is OnPoison.HOLD_KEY
+        held: set[str] = set()
+        for log in self.world.log.values():
+            for event in log:
+                if event.undecodable or route in event.filtered_by:
+                    yield event, "filtered"
+                elif event.poison_for(route) or event.key in held:
+                    if hold and self._surely_lettered(route, event):
+                        held.add(event.key)
+                    yield event, "letter"
+                else:
+                    yield event, "good"
+
+    def _surely_lettered(self, route: str, event: Event) -> bool:
+        """Under ``hold_key`` a STATE sink's poison change holds its key only if it was not superseded: the letters
+        that were written say which. (Whether it was is a matter of how the batches fell.)"""
+        return route in self.world.events or self.world.letter(route, event) is not None

@@ -1,0 +1,394 @@
+"""One simulated process: a real pipeline between model parts, each of which knows whether the process still lives."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import BaseModel
+
+from connector.change import Change, Position, Record, RecordBatch, ShardId
+from connector.checkpoints.protocol import Checkpoint, CheckpointStore
+from connector.clock import Clock
+from connector.codecs.protocol import Decoded, Undecodable
+from connector.deadletter.envelope import DeadLetter
+from connector.deadletter.protocol import LetterState, StoredLetter
+from connector.delivery.lane import Refusal
+from connector.delivery.policy import RoutePolicy
+from connector.delivery.route import Sifted
+from connector.errors import CheckpointError, CheckpointLost, DeadLetterError, DecodeError, SinkUnavailable, Throttled
+from connector.pipeline import Pipeline, PipelineOptions, RoutePlan
+from connector.sink import APPLIED, STALE, Needs, Outcome, Rejected, Retry, Semantics
+from connector.sources.protocol import ShardListener
+from tests.simulation.world import World
+
+
+class Killed(Exception):
+    """The process does not live any more: nothing that it does has an effect."""
+
+
+class NoConfig(BaseModel):
+    """Models have no options."""
+
+
+@dataclass
+class Life:
+    """Whether a process lives; every model part asks before it touches the world."""
+
+    name: str
+    alive: bool = True
+
+    def check(self) -> None:
+        if not self.alive:
+            raise Killed(self.name)
+
+
+class ModelImages:
+    """The model's changes have no images."""
+
+    def matchable(self, image: bytes) -> dict[str, object]:
+        return {}
+
+    values = matchable
+
+    def document(self, image: bytes, numbers: object) -> dict[str, object]:
+        return {}
+
+    def envelope(self, record: Record, index: int) -> dict[str, object]:
+        return {}
+
+
+class ModelCodec:
+    """A record's value is its event's number."""
+
+    name: ClassVar[str] = "model"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._images = ModelImages()
+
+    def decode(self, shard: ShardId, records: Sequence[Record]) -> Decoded:
+        decoded = Decoded([], [])
+        for record in records:
+            event = self._world.by_place[shard, record.position]
+            if event.undecodable:
+                decoded.undecodable.append(Undecodable(record, DecodeError("garbage", "not a change")))
+                continue
+            decoded.changes.append(
+                Change(
+                    event_name=event.name,
+                    key=event.key,
+                    keys={"pk": event.key},
+                    shard=shard,
+                    record=record,
+                    images=self._images,
+                    event_id=str(event.number),
+                    timestamp_ms=1_700_000_000_000 + event.number // 3,
+                )
+            )
+        return decoded
+
+
+class ModelSink:
+    """A sink of the world, with faults: whole calls fail, single changes fail, batches are half applied."""
+
+    config_model: ClassVar[type[BaseModel]] = NoConfig
+    lanes_default: ClassVar[int] = 1
+    batch_size_default: ClassVar[int] = 10
+    place_attributes: frozenset[str] = frozenset()
+    needs = Needs.NOTHING
+
+    def __init__(self, world: World, life: Life, route: str) -> None:
+        self.semantics = Semantics.STATE if route in world.states else Semantics.EVENT
+        self._world = world
+        self._life = life
+        self._route = route
+        self._writing: set[str] = set()
+
+    async def open(self) -> None:
+        self._life.check()
+        if self._world.faults.strike(self._world.faults.unavailable):
+            raise SinkUnavailable("down at start")
+
+    async def write(self, batch: Sequence[Change]) -> Sequence[Outcome]:
+        keys = {change.key for change in batch}
+        assert not keys & self._writing, "two writes at once hold the same key"
+        self._writing |= keys
+        try:
+            return await self._write(batch)
+        finally:
+            self._writing -= keys
+
+    async def _write(self, batch: Sequence[Change]) -> Sequence[Outcome]:
+        world, faults = self._world, self._world.faults
+        self._life.check()
+        world.calls.append((self._route, len(batch)))
+        chance = faults.chance
+        await asyncio.sleep(chance.random() * (2.0 if faults.strike(faults.slow) else 0.01))
+        if faults.strike(faults.unavailable):
+            raise SinkUnavailable("down")
+        if faults.strike(faults.throttled):
+            raise Throttled("too much", after_s=0.2)
+        raising = any(self._route in world.event_of(change).raised_by for change in batch)
+        fails_at = chance.randrange(len(batch)) if raising or faults.strike(faults.raises) else None
+        outcomes: list[Outcome] = []
+        retried: set[str] = set()
+        for place, change in enumerate(batch):
+            if place == fails_at or self._route in world.event_of(change).raised_by:
+                raise RuntimeError("something in this batch was wrong")
+            if faults.strike(faults.half_applied / 10):
+                await asyncio.sleep(0.01)
+                self._life.check()
+                raise SinkUnavailable("cut off in the middle")
+            event = world.event_of(change)
+            if change.key in retried or faults.strike(faults.retry):
+                retried.add(change.key)
+                outcomes.append(Retry("busy"))
+            elif self._route in event.rejected_by:
+                outcomes.append(Rejected("poison"))
+            else:
+                self._life.check()
+                outcomes.append(APPLIED if world.written(self._route, change) else STALE)
+        await asyncio.sleep(chance.random() * 0.01)
+        self._life.check()
+        return outcomes
+
+    async def close(self) -> None:
+        pass
+
+
+class ModelCheckpoints:
+    """The world's checkpoints. A process that does not own a shard any more is refused, as a group does it."""
+
+    def __init__(self, world: World, life: Life, generations: Mapping[ShardId, int]) -> None:
+        self._world = world
+        self._life = life
+        self._generations = generations
+
+    async def open(self) -> None:
+        self._life.check()
+
+    async def load(self, shards: Sequence[ShardId]) -> Mapping[ShardId, Checkpoint]:
+        return {shard: self._world.checkpoints[shard] for shard in shards if shard in self._world.checkpoints}
+
+    async def save(self, checkpoints: Mapping[ShardId, Checkpoint]) -> None:
+        self._life.check()
+        await asyncio.sleep(0.001)
+        self._life.check()
+        if self._world.faults.strike(self._world.faults.checkpoint_fails):
+            raise CheckpointError("the store is down")
+        current = self._world.generations
+        not_ours = [shard for shard in checkpoints if self._generations.get(shard) != current[shard]]
+        if not_ours:
+            raise CheckpointLost("fenced", shards=not_ours)
+        self._world.save(self._life.name, dict(checkpoints))
+
+    async def all(self) -> Mapping[ShardId, Checkpoint]:
+        return dict(self._world.checkpoints)
+
+    async def reset(self, shards: Sequence[ShardId]) -> None:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        pass
+
+
+class ModelLetters:
+    """The world's dead letters."""
+
+    config_model: ClassVar[type[BaseModel]] = NoConfig
+
+    def __init__(self, world: World, life: Life) -> None:
+        self._world = world
+        self._life = life
+
+    async def open(self) -> None:
+        self._life.check()
+
+    async def append(self, letters: Sequence[DeadLetter]) -> None:
+        self._life.check()
+        await asyncio.sleep(0.001)
+        self._life.check()
+        if self._world.faults.strike(self._world.faults.dead_letter_fails):
+            raise DeadLetterError("the destination is down")
+        for letter in letters:
+            self._world.letters.setdefault(letter.id, letter)
+
+    async def letters(self, *, include_done: bool = False) -> AsyncIterator[StoredLetter]:
+        for letter in list(self._world.letters.values()):
+            yield StoredLetter(letter)
+
+    async def mark(self, ids: Sequence[str], state: LetterState, outcome: str = "") -> None:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        pass
+
+
+class ModelSource:
+    """A member of the world's consumer group. The group's coordinator moves shards by calling ``give`` and ``take``;
+    the member learns of it at its next read, or (a zombie) only after a while."""
+
+    config_model: ClassVar[type[BaseModel]] = NoConfig
+
+    def __init__(self, world: World, life: Life) -> None:
+        self.positions: dict[ShardId, Position] = {}
+        self.asked_to_leave: set[ShardId] = set()
+        self.given: list[tuple[ShardId, int]] = []
+        self.generations: dict[ShardId, int] = {}
+        """The generation in which this member holds each shard, as far as it has heard."""
+        self.taken: set[ShardId] = set()
+        self.deaf_until = 0.0
+        self._world = world
+        self._life = life
+        self._paused = False
+        self._listener: ShardListener | None = None
+        self._store: CheckpointStore | None = None
+
+    def own_checkpoints(self) -> CheckpointStore | None:
+        return None
+
+    async def open(self, listener: ShardListener, checkpoints: CheckpointStore) -> None:
+        self._life.check()
+        self._listener, self._store = listener, checkpoints
+
+    async def _rebalance(self) -> None:
+        assert self._listener is not None
+        assert self._store is not None
+        if asyncio.get_running_loop().time() < self.deaf_until:
+            return
+        if self.taken:
+            lost, self.taken = self.taken, set()
+            for shard in lost:
+                self.positions.pop(shard, None)
+            await self._listener.lost(lost)
+        if self.asked_to_leave:
+            leaving = {shard for shard in self.asked_to_leave if shard in self.positions}
+            self.asked_to_leave = set()
+            await self._listener.revoked(leaving)
+            for shard in leaving:
+                self.positions.pop(shard, None)
+                self._leave(shard)
+        while self.given:
+            shard, generation = self.given.pop()
+            if self._world.generations[shard] != generation:
+                continue
+            self.generations[shard] = generation
+            checkpoint = (await self._store.load([shard])).get(shard)
+            self.positions[shard] = checkpoint.position if checkpoint else 0
+            await self._listener.assigned({shard: checkpoint})
+
+    async def read(self, records_max: int, wait_s: float) -> Sequence[RecordBatch] | None:
+        self._life.check()
+        await self._rebalance()
+        chance = self._world.faults.chance
+        await asyncio.sleep(wait_s * chance.random())
+        self._life.check()
+        if self._paused:
+            return []
+        batches = []
+        for shard in sorted(self.positions):
+            batch = self._world.records(shard, self.positions[shard], chance.randint(1, records_max))
+            if batch is not None and chance.random() < 0.8:
+                self.positions[shard] = batch.next_position
+                batches.append(batch)
+        return batches
+
+    async def pause(self) -> None:
+        self._paused = True
+
+    async def resume(self) -> None:
+        self._paused = False
+
+    async def ends(self) -> Mapping[ShardId, Position]:
+        return {shard: self._world.ends[shard] for shard in self.positions}
+
+    async def close(self) -> None:
+        if self._life.alive and self._listener is not None:
+            await self._listener.revoked(list(self.positions))
+        for shard in self.positions:
+            self._leave(shard)
+
+    def _leave(self, shard: ShardId) -> None:
+        if self._world.generations[shard] == self.generations.get(shard):
+            self._world.owner.pop(shard, None)
+            self._world.generations[shard] += 1
+
+
+def sieve_for(world: World, route: str) -> object:
+    """The model's filter: what an event says of the route."""
+
+    def sieve(changes: Sequence[Change]) -> Sifted:
+        sifted = Sifted([], [], [])
+        taken, filtered, refused = [], [], []
+        for change in changes:
+            event = world.event_of(change)
+            if route in event.filtered_by:
+                filtered.append(change)
+            elif route in event.refused_by:
+                refused.append(Refusal(change, "image_missing", "no image"))
+            else:
+                taken.append(change)
+        sifted.taken, sifted.filtered, sifted.refused = taken, filtered, refused
+        return sifted
+
+    return sieve
+
+
+class Process:
+    """A pipeline with its own life and memory, in the world."""
+
+    def __init__(
+        self, name: str, world: World, policies: Mapping[str, RoutePolicy], options: PipelineOptions, clock: Clock
+    ) -> None:
+        self.life = Life(name)
+        self.source = ModelSource(world, self.life)
+        self.pipeline = Pipeline(
+            options=options,
+            source=self.source,
+            source_type="model",
+            codec=ModelCodec(world),
+            checkpoints=ModelCheckpoints(world, self.life, self.source.generations),
+            dead_letters=ModelLetters(world, self.life),
+            routes=[
+                RoutePlan(
+                    name=route,
+                    sink_type="model",
+                    sink=ModelSink(world, self.life, route),
+                    policy=policies[route],
+                    sieve=sieve_for(world, route),  # type: ignore[arg-type]
+                )
+                for route in world.routes
+            ],
+            clock=clock,
+            chance=random.Random(world.faults.chance.random()),
+        )
+        self.task: asyncio.Task[None] = asyncio.ensure_future(self.pipeline.run())
+
+    @property
+    def running(self) -> bool:
+        return not self.task.done()
+
+    def ledgers_balance(self) -> None:
+        """The conservation identity, for every shard and route, right now."""
+        shards = self.pipeline.shards
+        for ledger in [*shards.owned.values(), *shards.leaving]:
+            for number, counts in enumerate(ledger.counts):
+                assert counts.residue() == 0, (
+                    f"{self.life.name} {ledger.shard} route {number}: {counts.residue()} astray"
+                )
+                assert counts.in_flight >= 0
+
+    async def kill(self) -> None:
+        """SIGKILL: from now on nothing that the process does has an effect."""
+        self.life.alive = False
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+    def lose(self, shards: Collection[ShardId], deaf_until: float) -> None:
+        """The group gives these shards away; the process hears of it later (it was stopped, or cut off)."""
+        self.source.taken |= set(shards)
+        self.source.deaf_until = deaf_until
