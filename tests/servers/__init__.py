@@ -9,7 +9,7 @@ fixture                    what a test gets
 =========================  ==========================================================================================
 `kafka`                    `KafkaServer`: `.bootstrap`, `.process`
 `kafka_topic`              a function that makes a topic: `kafka_topic(partitions=4, config={...})` returns its name
-`opensearch`               `OpenSearchServer`: `.url`, `.process` (the core, without the modules for scripts and reindex)
+`opensearch`               `OpenSearchServer`: `.url`, `.process` (the core: no scripts, no reindex)
 `opensearch_index_prefix`  a prefix for index names that no other test has
 `redis_server`             `RedisServer`: `.url`, `.host`, `.port`, `.process`
 `redis_database`           the same `RedisServer`, emptied for this test
