@@ -282,8 +282,10 @@ def places(template: Template, change: Change) -> Places:
 
     ``$…`` names are this change's own on both sides. A MODIFY whose old image cannot fill the template has no old
     place: nothing can have been written there. Raises TemplateError as ``Template.render`` does, and
-    ``image_missing`` where the stream did not carry the image that decides.
+    ``image_missing`` where the stream did not carry the image that decides; DecodeError for an image that is none.
     """
+    if template.attributes <= change.keys.keys():
+        return _places_by_key(template, change)
     return places_many((template,), change)[0]
 
 
@@ -296,13 +298,7 @@ def places_many(templates: Sequence[Template], change: Change) -> list[Places]:
     found: list[Places] = []
     for template in templates:
         if template.attributes <= keys.keys():
-            place = template.render(keys, change)
-            found.append(
-                Places(
-                    None if event_name is EventName.REMOVE else place,
-                    None if event_name is EventName.INSERT else place,
-                )
-            )
+            found.append(_places_by_key(template, change))
             continue
         new = old = None
         if event_name is not EventName.REMOVE:
@@ -320,6 +316,13 @@ def places_many(templates: Sequence[Template], change: Change) -> list[Places]:
                 # The item had no place before this change, so nothing is there to be cleared.
         found.append(Places(new, old))
     return found
+
+
+def _places_by_key(template: Template, change: Change) -> Places:
+    place = template.render(change.keys, change)
+    if change.event_name is EventName.MODIFY:
+        return Places(place, place)
+    return Places(None, place) if change.event_name is EventName.REMOVE else Places(place, None)
 
 
 def _values(template: Template, change: Change, image: bytes | None, which: str) -> dict[str, Any]:

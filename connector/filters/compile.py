@@ -3,6 +3,9 @@
 Arrays are as in aws/event-ruler ("JSON Array Matching"): a list matches when any of its elements does, and fields below
 one list must match in one element of it. ``{"exists": false}`` holds where the field is nowhere on its path, in no
 element. An object is no leaf: a field that holds an object, or an empty list, does not "exist" as a leaf.
+
+One difference: where a branch of ``$or`` and a field beside the ``$or`` both go into the same list, each may choose an
+element of its own; event-ruler would want the same one. Written inside the list's field, ``$or`` means one element.
 """
 
 from __future__ import annotations

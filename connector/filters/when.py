@@ -88,7 +88,10 @@ class _Condition(NamedTuple):
 
 
 class ChangePredicate:
-    """Whether a change is picked. Make it with ``compile_when``."""
+    """Whether a change is picked. Make it with ``compile_when``.
+
+    Calling it raises DecodeError where a part of the record that it has to look at is not what the format says.
+    """
 
     __slots__ = ("_conditions", "event_names", "event_names_only", "needs")
 

@@ -62,7 +62,10 @@ def compile_where(patterns: Sequence[Pattern]) -> ItemPredicate:
 
 
 def decide(predicate: ItemPredicate, change: Change, *, state: bool) -> Where:
-    """What to do with a change (see the table above). ``state``: the sink's semantics are STATE."""
+    """What to do with a change (see the table above). ``state``: the sink's semantics are STATE.
+
+    Raises DecodeError for an image that is none.
+    """
     if predicate.attributes <= change.keys.keys():
         return Where.KEEP if predicate(read_key(change.key)) else Where.DROP
     removal = change.event_name is EventName.REMOVE
