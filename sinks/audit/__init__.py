@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from pydantic import BaseModel
+
 from connector.change import Change
 from connector.sink import APPLIED, Needs, Outcome, Rejected, Retry, Semantics, SinkContext, Stale
 from sinks.audit.config import AuditSinkConfig
@@ -27,7 +29,7 @@ _TAKEN = Rejected("event_id_taken", "the table holds another change under this p
 class AuditSink:
     """See ``connector.sink.Sink``."""
 
-    config_model: ClassVar[type[AuditSinkConfig]] = AuditSinkConfig
+    config_model: ClassVar[type[BaseModel]] = AuditSinkConfig
     lanes_default: ClassVar[int] = 2
     batch_size_default: ClassVar[int] = 1_000
 

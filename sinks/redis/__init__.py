@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from pydantic import BaseModel
+
 from connector.change import Change
 from connector.sink import Needs, Outcome, Semantics, SinkContext
 from sinks.redis.config import RedisSinkConfig
@@ -22,7 +24,7 @@ from sinks.redis.write_through import WriteThrough
 class RedisSink:
     """See ``connector.sink.Sink``."""
 
-    config_model: ClassVar[type[RedisSinkConfig]] = RedisSinkConfig
+    config_model: ClassVar[type[BaseModel]] = RedisSinkConfig
     lanes_default: ClassVar[int] = 2
     batch_size_default: ClassVar[int] = 2_000
 
