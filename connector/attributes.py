@@ -31,7 +31,8 @@ from connector.documents import Numbers
 from connector.errors import DecodeError, DocumentError
 
 LEVELS_MAX = 32
-"""How deep M and L may be nested below an item: DynamoDB's own limit."""
+"""Levels of values below an item, the attribute's own being the first: DynamoDB's own limit (31 lists in one another
+may hold a scalar, 32 may not, as DynamoDB Local 2.6.1 says)."""
 DIGITS_MAX = 38
 """Significant digits of a number: DynamoDB's own limit."""
 DOUBLE_DIGITS = 15
@@ -101,7 +102,7 @@ def canonical_number(number: int | Decimal) -> str:
 def _read_map(content: Any, level: int) -> dict[str, Any]:
     if type(content) is not dict:
         raise _wrong_content()
-    if level > LEVELS_MAX:
+    if level >= LEVELS_MAX and content:
         raise _too_deep()
     level += 1
     values: dict[str, Any] = {}
@@ -123,7 +124,7 @@ def _read_map(content: Any, level: int) -> dict[str, Any]:
 def _read_list(content: Any, level: int) -> list[Any]:
     if type(content) is not list:
         raise _wrong_content()
-    if level > LEVELS_MAX:
+    if level >= LEVELS_MAX and content:
         raise _too_deep()
     level += 1
     values: list[Any] = []
@@ -230,7 +231,7 @@ _INEXACT: dict[Numbers, Inexact] = {
 def _document_map(content: Any, level: int, inexact: Inexact) -> dict[str, Any]:
     if type(content) is not dict:
         raise _wrong_content()
-    if level > LEVELS_MAX:
+    if level >= LEVELS_MAX and content:
         raise _too_deep()
     level += 1
     document: dict[str, Any] = {}
@@ -252,7 +253,7 @@ def _document_map(content: Any, level: int, inexact: Inexact) -> dict[str, Any]:
 def _document_list(content: Any, level: int, inexact: Inexact) -> list[Any]:
     if type(content) is not list:
         raise _wrong_content()
-    if level > LEVELS_MAX:
+    if level >= LEVELS_MAX and content:
         raise _too_deep()
     level += 1
     document: list[Any] = []
@@ -347,7 +348,7 @@ def to_attribute(value: Any, level: int = 1) -> dict[str, Any]:
         return {"B": b2a_base64(value, newline=False).decode()}
     if isinstance(value, frozenset | set):
         return _set_attribute(value)
-    if level > LEVELS_MAX:
+    if level >= LEVELS_MAX and value:
         raise _no_attribute("a value is nested deeper than 32 levels")
     if isinstance(value, Mapping):
         return {"M": {name: to_attribute(inner, level + 1) for name, inner in value.items()}}
