@@ -22,6 +22,8 @@ from sinks.opensearch.signing import Signer
 _CONNECT_S_MAX = 10.0
 _CONNECTIONS_MAX = 64
 _KEEPALIVE_S = 60.0
+_REST_S = 30.0
+"""How long a node that failed is asked only after the others."""
 _GZIP_LEVEL = 1
 """Bulk bodies compress well at any level; higher ones cost more time than they save."""
 
@@ -64,6 +66,7 @@ class Client:
         self._timeout_s = timeout_s
         self._compress = compress
         self._turn = 0
+        self._resting_until_s: dict[str, float] = {}
         self._session: aiohttp.ClientSession | None = None
 
     def open(self) -> None:
@@ -113,20 +116,31 @@ class Client:
             body = await asyncio.to_thread(gzip.compress, body, _GZIP_LEVEL, mtime=0)
             headers["Content-Encoding"] = "gzip"
         failure: Exception | None = None
-        for _ in self._urls:
-            url = self._urls[self._turn]
-            self._turn = (self._turn + 1) % len(self._urls)
+        for url in self._in_turn():
             try:
                 return await self._ask(method, url + path, headers, body)
             except aiohttp.ClientConnectorCertificateError as error:
                 raise CertificateRefused(f"the certificate of {error.host} is not trusted") from error
             except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
                 failure = error  # nothing was sent yet: ask another node
+                self._rest(url)
             except TimeoutError as error:
+                self._rest(url)
                 raise SinkUnavailable(f"OpenSearch did not answer within {self._timeout_s:g} s") from error
             except (aiohttp.ClientError, OSError) as error:
+                self._rest(url)
                 raise ConnectionBroken(f"the connection to OpenSearch broke ({type(error).__name__})") from error
         raise SinkUnavailable(f"OpenSearch cannot be reached ({failure})") from failure
+
+    def _in_turn(self) -> list[str]:
+        """The nodes to ask, another one first at each call; those that failed a moment ago come last."""
+        self._turn = (self._turn + 1) % len(self._urls)
+        urls = self._urls[self._turn :] + self._urls[: self._turn]
+        now_s = asyncio.get_running_loop().time()
+        return sorted(urls, key=lambda url: self._resting_until_s.get(url, 0.0) > now_s)
+
+    def _rest(self, url: str) -> None:
+        self._resting_until_s[url] = asyncio.get_running_loop().time() + _REST_S
 
     async def _ask(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
         assert self._session is not None, "the client is not open"
