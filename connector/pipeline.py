@@ -48,6 +48,8 @@ class PipelineOptions(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_every_s: float = 1.0
     drain_s: float = 30.0
     """How long a drain may take, at shutdown and when shards are revoked."""
+    stall_after_s: float = 60.0
+    """After how long without progress, though there is lag, the pipeline is not ready."""
     until_caught_up: bool = False
     """End when the present end of the log is done."""
 

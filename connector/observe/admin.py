@@ -20,7 +20,7 @@ from aiohttp import web
 from connector.clock import Clock, SystemClock
 from connector.errors import ConfigError
 from connector.observe.collector import exposition, millrace_version
-from connector.observe.health import STALL_AFTER_S, Problem, readiness
+from connector.observe.health import Problem, readiness
 from connector.observe.page import status_page
 from connector.observe.snapshot import PipelineSnapshot
 from connector.observe.status import readiness_json, status_json
@@ -59,7 +59,6 @@ async def start(
     port: int,
     snapshots: Snapshots,
     *,
-    stall_after_s: float = STALL_AFTER_S,
     clock: Clock | None = None,
 ) -> AdminServer:
     """Listen on ``host:port``; port 0 takes a free one. Raises ConfigError when the address cannot be had."""
@@ -67,7 +66,7 @@ async def start(
     # behind the blocking clients that share the default executor.
     renderer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="admin")
     app = web.Application(client_max_size=1024, middlewares=[_answer_errors])
-    handlers = _Handlers(snapshots, stall_after_s, clock or SystemClock(), renderer)
+    handlers = _Handlers(snapshots, clock or SystemClock(), renderer)
     app.router.add_get("/", handlers.page)
     app.router.add_get("/metrics", handlers.metrics)
     app.router.add_get("/livez", handlers.livez)
@@ -88,9 +87,8 @@ async def start(
 
 
 class _Handlers:
-    def __init__(self, snapshots: Snapshots, stall_after_s: float, clock: Clock, renderer: ThreadPoolExecutor) -> None:
+    def __init__(self, snapshots: Snapshots, clock: Clock, renderer: ThreadPoolExecutor) -> None:
         self._snapshots = snapshots
-        self._stall_after_s = stall_after_s
         self._clock = clock
         self._renderer = renderer
 
@@ -123,7 +121,7 @@ class _Handlers:
 
     def _look(self) -> tuple[list[PipelineSnapshot], list[Problem], int]:
         snapshots, now_ms = self._snapshots(), self._clock.now_ms()
-        return snapshots, readiness(snapshots, now_ms, self._stall_after_s), now_ms
+        return snapshots, readiness(snapshots, now_ms), now_ms
 
     async def _render(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._renderer, function, *arguments)

@@ -8,9 +8,6 @@ import msgspec
 
 from connector.observe.snapshot import BreakerState, PipelineSnapshot, PipelineState, RouteSnapshot, ShardSnapshot
 
-STALL_AFTER_S = 60.0
-"""How long nothing may move, though there is lag, before the daemon says that it is not ready."""
-
 
 class Problem(msgspec.Struct, frozen=True):
     """One thing that is wrong."""
@@ -22,17 +19,17 @@ class Problem(msgspec.Struct, frozen=True):
     """Empty where the problem is the whole daemon's."""
 
 
-def readiness(snapshots: Sequence[PipelineSnapshot], now_ms: int, stall_after_s: float) -> list[Problem]:
+def readiness(snapshots: Sequence[PipelineSnapshot], now_ms: int) -> list[Problem]:
     """What is wrong at this moment; nothing of it means ready.
 
     Liveness is another question: a daemon whose sink is down is alive, and starting it again would mend nothing.
     """
     if not snapshots:
         return [Problem("daemon", "no pipeline has started yet")]
-    return [problem for snapshot in snapshots for problem in _of_pipeline(snapshot, now_ms, stall_after_s)]
+    return [problem for snapshot in snapshots for problem in _of_pipeline(snapshot, now_ms)]
 
 
-def _of_pipeline(snapshot: PipelineSnapshot, now_ms: int, stall_after_s: float) -> Iterator[Problem]:
+def _of_pipeline(snapshot: PipelineSnapshot, now_ms: int) -> Iterator[Problem]:
     place = f"pipelines.{snapshot.name}"
 
     def problem(component: str, reason: str) -> Problem:
@@ -68,7 +65,7 @@ def _of_pipeline(snapshot: PipelineSnapshot, now_ms: int, stall_after_s: float) 
         )
     if snapshot.state is PipelineState.RUNNING:
         for shard in snapshot.shards:
-            reason = _of_shard(shard, now_ms, stall_after_s)
+            reason = _of_shard(shard, now_ms, snapshot.stall_after_s)
             if reason:
                 yield problem(f".shards.{shard.shard}", reason)
 

@@ -12,6 +12,7 @@ import enum
 import msgspec
 
 from connector.change import Position, ShardId
+from connector.delivery.breaker import BreakerState
 from connector.histogram import Histogram
 
 DECODE_ROUTE = "decode"
@@ -30,17 +31,6 @@ class PipelineState(enum.StrEnum):
     """Ended as it should: told to stop, or the source had an end."""
     FAILED = "failed"
     """Ended as it should not: a person must look (``reason`` says at what)."""
-
-
-class BreakerState(enum.StrEnum):
-    """Whether a route's sink is called."""
-
-    CLOSED = "closed"
-    """Calls go through."""
-    OPEN = "open"
-    """No calls: the sink was unavailable too often."""
-    HALF_OPEN = "half_open"
-    """One call goes through, to see."""
 
 
 class CallResult(enum.StrEnum):
@@ -189,6 +179,8 @@ class PipelineSnapshot(msgspec.Struct, kw_only=True):
     state: PipelineState
     reason: str = ""
     """Why it is in this state, in words."""
+    stall_after_s: float = 60.0
+    """After how long without progress, though there is lag, it is not ready."""
     source: SourceSnapshot
     checkpoint_store: StoreSnapshot
     dead_letters: DestinationSnapshot

@@ -20,7 +20,7 @@ MINUTE_MS = 60_000
 
 
 def problems_of(*snapshots: PipelineSnapshot) -> list[Problem]:
-    return readiness(snapshots, NOW_MS, stall_after_s=60.0)
+    return readiness(snapshots, NOW_MS)
 
 
 def the_problem_of(snapshot: PipelineSnapshot) -> Problem:

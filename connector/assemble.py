@@ -1,0 +1,85 @@
+"""From configuration to pipelines: makes each part by its plug-in's class. Makes nothing open; does no I/O."""
+
+from __future__ import annotations
+
+import random
+
+from connector.checkpoints.protocol import CheckpointStore
+from connector.checkpoints.sqlite import SQLiteCheckpoints
+from connector.clock import Clock
+from connector.config.models import PipelineConfig, RouteConfig
+from connector.deadletter.protocol import DeadLetters
+from connector.delivery.policy import OnPoison, RoutePolicy
+from connector.pipeline import Pipeline, PipelineOptions, RoutePlan
+from connector.sieve import make_sieve
+from connector.sink import Sink, SinkContext
+from connector.sources.protocol import Source, SourceContext
+
+
+def make_pipeline(name: str, config: PipelineConfig, clock: Clock, *, until_caught_up: bool = False) -> Pipeline:
+    """A pipeline with all of its parts. Raises ConfigError for options that do not fit each other."""
+    source = make_source(name, config, clock)
+    return Pipeline(
+        options=PipelineOptions(
+            name=name,
+            records_max=config.read.records_max,
+            read_wait_s=config.read.wait,
+            changes_in_flight=config.limits.changes_in_flight,
+            bytes_in_flight=config.limits.bytes_in_flight,
+            checkpoint_every_s=config.checkpoints.every,
+            drain_s=config.drain,
+            stall_after_s=config.stall_after,
+            until_caught_up=until_caught_up,
+        ),
+        source=source,
+        source_type=config.source.type,
+        codec=config.source.codec_class(),
+        checkpoints=make_checkpoints(name, config, source),
+        dead_letters=make_dead_letters(name, config),
+        routes=[make_route(name, route, of, clock) for route, of in config.routes.items()],
+        clock=clock,
+        chance=random.Random(),  # noqa: S311 - jitter, nothing secret
+    )
+
+
+def make_source(name: str, config: PipelineConfig, clock: Clock) -> Source:
+    """The pipeline's source."""
+    source: Source = config.source.plugin_class(config.source.options, SourceContext(pipeline=name, clock=clock))
+    return source
+
+
+def make_checkpoints(name: str, config: PipelineConfig, source: Source) -> CheckpointStore:
+    """The pipeline's checkpoint store: the source's own where it has one and nothing else is asked for."""
+    own = None if config.checkpoints.type == "sqlite" else source.own_checkpoints()
+    return own or SQLiteCheckpoints(config.checkpoints.path, name)
+
+
+def make_dead_letters(name: str, config: PipelineConfig) -> DeadLetters:
+    """The pipeline's dead-letter destination."""
+    dead_letters: DeadLetters = config.dead_letter.plugin_class(config.dead_letter.options, name)
+    return dead_letters
+
+
+def make_route(pipeline: str, name: str, config: RouteConfig, clock: Clock) -> RoutePlan:
+    """One route's plan; what the user leaves open is as the sink suggests."""
+    sink_class = config.sink.plugin_class
+    sink: Sink = sink_class(config.sink.options, SinkContext(pipeline=pipeline, route=name, clock=clock))
+    return RoutePlan(
+        name=name,
+        sink_type=config.sink.type,
+        sink=sink,
+        sieve=make_sieve(config.when, config.where, sink.semantics),
+        policy=RoutePolicy(
+            lanes=config.lanes or sink_class.lanes_default,
+            batch_size=config.batch.size or sink_class.batch_size_default,
+            batch_bytes=config.batch.bytes,
+            batch_window_s=config.batch.window,
+            retry_attempts=config.retry.attempts,
+            backoff_initial_s=config.retry.backoff.initial,
+            backoff_max_s=config.retry.backoff.max,
+            max_age_s=config.retry.max_age,
+            on_poison=OnPoison(config.on_poison),
+            breaker_failures=config.breaker.failures,
+            write_timeout_s=config.timeout,
+        ),
+    )
