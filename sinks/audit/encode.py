@@ -47,6 +47,9 @@ def rows_of(
 
 
 def _row(change: Change, pipeline: str, numbers: Numbers, diff: bool, now_ms: int) -> Row:
+    for text in (change.event_id, change.shard, change.key):
+        if not text.isascii():
+            text.encode()  # raises for half a surrogate pair, which no database takes
     before = change.old_document(numbers)
     after = change.new_document(numbers)
     changed = None
