@@ -12,12 +12,13 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from connector.delivery.breaker import BreakerState
 from connector.histogram import Histogram
 from connector.observe import metrics as m
 from connector.observe.escape import escape_text
 from connector.observe.health import Problem
 from connector.observe.metrics import METRICS, MetricDefinition, MetricType
-from connector.observe.snapshot import BreakerState, PipelineSnapshot, PipelineState, RouteSnapshot, ShardSnapshot
+from connector.observe.snapshot import PipelineSnapshot, PipelineState, RouteSnapshot, ShardSnapshot
 
 CODES_MAX = 50
 """Distinct codes a route that become label values; sinks of third parties may make up more."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from connector.observe.snapshot import BreakerState, PipelineSnapshot, PipelineState, RouteSnapshot, ShardSnapshot
+from connector.delivery.breaker import BreakerState
+from connector.observe.snapshot import PipelineSnapshot, PipelineState, RouteSnapshot, ShardSnapshot
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -12,9 +12,10 @@ import aiohttp
 import msgspec
 import pytest
 
+from connector.delivery.breaker import BreakerState
 from connector.errors import ConfigError
 from connector.observe.admin import AdminServer, start
-from connector.observe.snapshot import BreakerState, PipelineSnapshot
+from connector.observe.snapshot import PipelineSnapshot
 from tests.unit.observe.builders import NOW_MS, a_pipeline, a_route, a_shard
 
 EVIL = "<script>alert(1)</script>\x1b[31m\u202e\"'&"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from connector.delivery.breaker import BreakerState
 from connector.observe.health import Problem, ago, readiness
 from connector.observe.snapshot import (
-    BreakerState,
     DestinationSnapshot,
     PipelineSnapshot,
     PipelineState,

@@ -33,7 +33,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def scrape(*snapshots: PipelineSnapshot) -> Samples:
-    problems = readiness(snapshots, NOW_MS, 60.0)
+    problems = readiness(snapshots, NOW_MS)
     body, _ = exposition(snapshots, problems, NOW_MS, OPENMETRICS)
     found: Samples = {}
     for family in parse_openmetrics(body.decode()):
