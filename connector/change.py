@@ -128,8 +128,3 @@ class Change(msgspec.Struct, gc=False, kw_only=True):
             new_image=None,
             old_image=self.old_image if self.old_image is not None else self.new_image,
         )
-
-
-def size_of(record: Record) -> int:
-    """The bytes that a record holds in memory for as long as it is in flight (its payload, near enough)."""
-    return (len(record.value) if record.value else 0) + (len(record.key) if record.key else 0)

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from connector.change import RecordBatch, size_of
+from connector.change import RecordBatch
 from connector.clock import Clock
 from connector.codecs.protocol import Codec, Undecodable
 from connector.deadletter.envelope import DeadLetter, ErrorKind, letter_id
@@ -40,8 +40,8 @@ class Intake:
         """Decode, stamp, enter and route one batch of the ledger's shard."""
         decoded = self._codec.decode(ledger.shard, batch.records) if batch.records else None
         changes = decoded.changes if decoded else []
-        held_bytes = sum(map(size_of, batch.records))
-        newest_ms = max((change.timestamp_ms for change in changes), default=0)
+        held_bytes = sum([len(record.value or b"") for record in batch.records])
+        newest_ms = max([change.timestamp_ms for change in changes], default=0)
         segment = ledger.open_segment(batch.next_position, held_bytes // max(len(changes), 1), newest_ms)
         ledger.seal(segment, stamp(changes, ledger.clock, segment))
         self.records += len(batch.records)

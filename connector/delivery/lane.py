@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from connector.change import Change, size_of
+from connector.change import Change
 from connector.clock import Clock
 from connector.delivery.policy import RoutePolicy
 
@@ -77,7 +77,7 @@ class Lane:
         pop = queue.popleft
         batch = [pop() for _ in range(min(len(queue), self._policy.batch_size))]
         bytes_max = self._policy.batch_bytes
-        sizes = [size_of(change.record) for change in batch]
+        sizes = [len(change.record.value or b"") for change in batch]
         if sum(sizes) > bytes_max:
             held = 0
             for place, size in enumerate(sizes):
