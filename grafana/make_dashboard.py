@@ -150,8 +150,8 @@ def keeping_up() -> list[tuple[Panel, int, int]]:
         ),
         (
             number(
-                "Oldest unfinished change",
-                "How far behind the sinks are, by the change's own time.",
+                "Behind by",
+                "The age of the last finished change, where there is more to do.",
                 f"max(millrace_lag_seconds{{{_P}}})",
                 unit="s",
                 thresholds=_steps(("green", None), ("orange", 60), ("red", 600)),
@@ -183,7 +183,7 @@ def keeping_up() -> list[tuple[Panel, int, int]]:
         ),
         (
             graph(
-                "Age of the oldest unfinished change",
+                "Behind by",
                 "Flat and low: keeping up. Rising at one second a second: nothing moves.",
                 (f"max by (pipeline) (millrace_lag_seconds{{{_P}}})", "{{pipeline}}"),
                 unit="s",
@@ -357,7 +357,7 @@ def where() -> list[tuple[Panel, int, int]]:
                 "Which shard is behind, and whether it moves.",
                 "lag",
                 ("lag", f"max by (pipeline, shard) (millrace_lag_records{{{_P}}})", "short"),
-                ("oldest change", f"max by (pipeline, shard) (millrace_lag_seconds{{{_P}}})", "s"),
+                ("behind by", f"max by (pipeline, shard) (millrace_lag_seconds{{{_P}}})", "s"),
                 ("not moved for", f"max by (pipeline, shard) (millrace_watermark_still_seconds{{{_P}}})", "s"),
                 ("not saved", f"max by (pipeline, shard) (millrace_checkpoint_unsaved_records{{{_P}}})", "short"),
                 (

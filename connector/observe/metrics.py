@@ -49,7 +49,8 @@ LAG_RECORDS = MetricDefinition(
 LAG_SECONDS = MetricDefinition(
     "millrace_lag_seconds",
     _G,
-    "Age of a shard's oldest unfinished change, by the change's own time; 0 when everything is finished.",
+    "How far a shard is behind in time: the age, by its own clock, of the last change that was finished; 0 when"
+    " everything is.",
     "seconds",
     _SHARD,
 )

@@ -90,7 +90,8 @@ class ShardSnapshot(msgspec.Struct, kw_only=True):
     lag_records: int | None = None
     """Records between the watermark and the end (sparse offsets count as records); None where it is not known."""
     lag_ms: int | None = None
-    """How old the oldest unfinished change is, by its own time; 0 when all is finished; None where not known."""
+    """How far the shard is behind in time: the age, by its own clock, of the last change that was finished; 0 when all
+    is; None where it is not known."""
     watermark_moved_ms: int
     """When the watermark last moved, *or was last seen to be at the end*: a shard that was idle for an hour and gets
     a record has not been standing still for an hour."""

@@ -19,10 +19,10 @@ import pytest
 import yaml
 
 from connector.clock import SystemClock
+from connector.delivery.breaker import BreakerState
 from connector.observe import admin
 from connector.observe.metrics import METRICS, MetricType
 from connector.observe.snapshot import (
-    BreakerState,
     ChangeCount,
     DestinationSnapshot,
     LetterCount,
