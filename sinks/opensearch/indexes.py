@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from connector.sink import Rejected
+from connector.sink import Rejected, Retry
 from sinks.opensearch.client import Client, error_of, unavailable
 
 _KNOWN_MAX = 10_000
@@ -101,12 +101,12 @@ class Indexes:
         """Those that are not there. Raises SinkUnavailable."""
         return frozenset([name for name in names if not await self._look_for(name)])
 
-    async def create_missing(self, names: Iterable[str]) -> dict[str, Rejected]:
+    async def create_missing(self, names: Iterable[str]) -> dict[str, Rejected | Retry]:
         """Create those that are missing, if that is ours to do; answer those that the server refuses to create.
 
         Raises SinkUnavailable.
         """
-        refused: dict[str, Rejected] = {}
+        refused: dict[str, Rejected | Retry] = {}
         async with self._lock:
             for name in names:
                 if await self._look_for(name) or self._body is None:
@@ -134,11 +134,13 @@ class Indexes:
     async def exists(self, name: str) -> bool:
         """Whether an index or an alias of that name is there."""
         answer = await self._client.request("HEAD", f"/{quote(name, safe='')}")
-        if answer.status not in (200, 404):
-            raise unavailable(answer, "looking for the index")
-        return answer.status == 200
+        if answer.status in (400, 404):  # 400: the server has a rule for names that we do not know
+            return False
+        if answer.status in (200, 403):  # 403: not ours to know; the bulk will tell, item by item
+            return True
+        raise unavailable(answer, "looking for the index")
 
-    async def _create(self, name: str, body: bytes) -> Rejected | None:
+    async def _create(self, name: str, body: bytes) -> Rejected | Retry | None:
         answer = await self._client.request(
             "PUT", f"/{quote(name, safe='')}", body=body, content_type="application/json"
         )
@@ -149,6 +151,8 @@ class Indexes:
             return None
         if answer.status == 400:
             return Rejected(error_type or "index_not_created", reason[:500])
+        if answer.status == 403:
+            return Retry(error_type or "index_not_created", "these credentials may not create the index")
         raise unavailable(answer, "creating the index")
 
 

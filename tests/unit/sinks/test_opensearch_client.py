@@ -232,6 +232,19 @@ def test_a_role_that_may_only_write_is_enough() -> None:
     assert list(write(Fake(paths=forbidden))) == [APPLIED] * 8
 
 
+@pytest.mark.parametrize(("status", "outcome"), [(400, Rejected), (403, Retry)])
+def test_an_index_that_cannot_be_created_fails_its_own_items_only(status: int, outcome: type) -> None:
+    class Refusing(Fake):
+        async def answer(self, request: web.Request) -> web.StreamResponse:
+            if request.path == "/items-bad":
+                return web.json_response({"error": {"type": "no"}}, status=404 if request.method == "HEAD" else status)
+            return await super().answer(request)
+
+    config = {"index": "items-{team}", "allow_indexes": ["items-*"], "create_index": {}}
+    outcomes = write(Refusing(), [insert("a", {"team": "bad"}), insert("b", {"team": "good"})], **config)
+    assert [type(each) for each in outcomes] == [outcome, type(APPLIED)]
+
+
 def test_requests_are_signed_for_aws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG")
