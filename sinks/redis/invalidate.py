@@ -9,7 +9,7 @@ from connector.change import Change, EventName
 from connector.errors import DecodeError, DocumentError, TemplateError
 from connector.sink import APPLIED, Outcome, Rejected
 from connector.templates import Template, compile_template
-from sinks.redis.server import Server
+from sinks.redis.server import Command, Server
 
 KEYS_MAX = 2_000
 """Keys in one UNLINK. It blocks the server for about 1 ms; more win nothing that can be measured."""
@@ -36,7 +36,7 @@ class Invalidation:
         keys, outcomes = self.keys_of(batch)
         if keys:
             groups = self._server.grouped(keys, KEYS_MAX)
-            for answer in await self._server.run([("UNLINK", *group) for group in groups]):
+            for answer in await self._server.run([Command(group[0], ("UNLINK", *group)) for group in groups]):
                 if isinstance(answer, Exception):
                     raise answer
         return outcomes

@@ -11,7 +11,7 @@ import contextlib
 import ssl
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis import exceptions as failures
 from redis.asyncio import Redis, RedisCluster
@@ -22,7 +22,13 @@ from redis.crc import key_slot
 from connector.errors import ConfigError, SinkUnavailable, Throttled
 from sinks.redis.config import RedisSinkConfig
 
-Command = Sequence[bytes | str | int]
+
+class Command(NamedTuple):
+    """One command, and one of its keys (all of which are in one slot), where it has any."""
+
+    key: bytes | None
+    words: Sequence[bytes | str | int]
+
 
 # Answers of a server that is not itself for now, or does not let this user in any more. None is a change's fault.
 _UNAVAILABLE_WORDS = (
@@ -87,11 +93,17 @@ class Server:
         try:
             client = await self._connected()
             if len(commands) == 1 and not self.cluster:
-                answers = [await client.execute_command(*commands[0])]
+                answers = [await client.execute_command(*commands[0].words)]
             else:
                 pipeline = client.pipeline(transaction=False)
-                for command in commands:
-                    pipeline.execute_command(*command)
+                for key, words in commands:
+                    if isinstance(client, RedisCluster) and key is not None:
+                        # The client finds the node by itself too, but takes twice as long for the whole call then.
+                        # A command that is redirected is routed anew, whatever stands here.
+                        node = client.nodes_manager.get_node_from_slot(key_slot(key))
+                        pipeline.execute_command(*words, target_nodes=node)
+                    else:
+                        pipeline.execute_command(*words)
                 answers = await pipeline.execute(raise_on_error=False)
         except failures.ResponseError as error:
             answers = [error]

@@ -196,4 +196,4 @@ class WriteThrough:
         for entry in call:
             arguments.append(entry.version)
             arguments.append(entry.document)
-        return arguments
+        return Command(call[0].key if call else None, arguments)
