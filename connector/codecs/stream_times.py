@@ -26,7 +26,7 @@ def seconds_to_ms(time: float | str) -> int:
     """
     if not isinstance(time, str):
         return checked_ms(time * 1000)
-    if len(time) > _TEXT_MAX or not time.isascii():
+    if len(time) > _TEXT_MAX or not time.isascii() or "_" in time:
         raise _bad_time()
     try:
         if "-" in time[1:] and ":" in time:

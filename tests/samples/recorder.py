@@ -78,9 +78,9 @@ def record(server: DynamoDBLocal, view: str) -> list[dict[str, Any]]:
 
 def _read(streams: Any, arn: str) -> list[dict[str, Any]]:
     (shard,) = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
-    iterator = streams.get_shard_iterator(
-        StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-    )["ShardIterator"]
+    iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")[
+        "ShardIterator"
+    ]
     records: list[dict[str, Any]] = streams.get_records(ShardIterator=iterator)["Records"]
     return records
 
