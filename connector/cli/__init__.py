@@ -42,7 +42,7 @@ def _root() -> None:
 
 
 def _register_all() -> None:
-    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    names = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
     for name in sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)):
         register = getattr(importlib.import_module(f"{__name__}.{name}"), "register", None)
         if register is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from connector.clock import SystemClock
 from connector.config.models import Config, PipelineConfig, RouteConfig
+from connector.config.secrets import hide, secrets_in
 from connector.config.specs import SourceSpec
 from connector.config.yaml import Path
 from connector.errors import ConfigError
@@ -59,6 +60,13 @@ def check_together(configs: Mapping[str, Config]) -> list[ConfigError]:
                 continue
             files[name] = file
             pipelines.append((name, pipeline))
+    for part in ("admin", "log"):
+        written = [(file, getattr(config, part)) for file, config in configs.items() if part in config.model_fields_set]
+        errors += [
+            ConfigError(f"says something else than {written[0][0]}: one process has one", path=(part,), file=file)
+            for file, options in written[1:]
+            if options != written[0][1]
+        ]
     errors += [
         ConfigError(message, path=("pipelines", name, "source"), file=files[name])
         for name, message in _shared_groups(pipelines)
@@ -77,7 +85,8 @@ def _check_pipeline(name: str, pipeline: PipelineConfig, path: Path) -> Iterator
         )
     _, errors = _make((*path, "dead_letter"), dead_letter.plugin_class, dead_letter.options, name)
     yield from errors
-    if source.type == dead_letter.type and (topic := _topics(dead_letter.options) & _topics(source.options)):
+    topic = _topics(dead_letter.options) & _topics(source.options)
+    if topic and source.type == dead_letter.type and _may_be_one_place(dead_letter.options, source.options):
         yield ConfigError(
             f"the dead letters would go to {sorted(topic)[0]!r}, which the source reads: an endless circle",
             path=(*path, "dead_letter"),
@@ -120,7 +129,10 @@ def _make(path: Path, plugin_class: type[Any], *arguments: Any) -> tuple[Any, li
     except ConfigError as error:
         return None, [ConfigError(error.message, path=(*path, *error.path))]
     except Exception as error:  # a plug-in's bug is its user's to know, with all the other errors of the file
-        return None, [ConfigError(f"the plug-in failed: {type(error).__name__}: {error}", path=path)]
+        message = f"the plug-in failed: {type(error).__name__}: {error}"
+        for secret in secrets_in(list(arguments)):
+            message = hide(message, secret, parts=True)
+        return None, [ConfigError(message, path=path)]
 
 
 def _source_context(pipeline: str) -> SourceContext:
@@ -135,12 +147,21 @@ def _shared_groups(pipelines: list[tuple[str, PipelineConfig]]) -> Iterator[tupl
             if mine.type != theirs.type or not (group := getattr(mine.options, "group", None)):
                 continue
             shared = _topics(mine.options) & _topics(theirs.options)
-            if shared and group == getattr(theirs.options, "group", None):
+            same_group = group == getattr(theirs.options, "group", None)
+            if shared and same_group and _may_be_one_place(mine.options, theirs.options):
                 yield (
                     name,
                     f"reads {sorted(shared)[0]!r} in the group {group!r} as the pipeline {other_name!r} does: each "
                     "would get only a part of the changes; give it a group of its own",
                 )
+
+
+def _may_be_one_place(options: Any, others: Any) -> bool:
+    """Whether two plug-ins may speak to one cluster: they do not where each names brokers and none is in common."""
+    brokers, other_brokers = getattr(options, "brokers", None), getattr(others, "brokers", None)
+    if not brokers or not other_brokers:
+        return True
+    return not set(brokers).isdisjoint(other_brokers)
 
 
 def _topics(options: Any) -> set[str]:

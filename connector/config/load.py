@@ -10,14 +10,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from connector.config.checks import check, check_together
-from connector.config.models import Config
+from connector.config.models import Admin, Config, Log
 from connector.config.problems import ConfigErrors, translate, written_path
 from connector.config.scalars import ScalarTrap, resolve
 from connector.config.secrets import Filled, fill, redacted
 from connector.config.yaml import BYTES_MAX, Document, Path, parse
 from connector.errors import ConfigError
 
-__all__ = ["ConfigErrors", "load", "load_all", "load_text"]
+__all__ = ["ConfigErrors", "load", "load_all", "load_text", "process_options"]
 
 
 def load(path: FilePath | str, *, env: Mapping[str, str] | None = None) -> Config:
@@ -52,6 +52,17 @@ def load_all(paths: Iterable[FilePath | str], *, env: Mapping[str, str] | None =
     return configs
 
 
+def process_options(configs: Iterable[Config]) -> tuple[Admin, Log]:
+    """The admin server's and the log's options of one process: those of the file that writes them, else the defaults.
+
+    ``load_all`` has refused files that say different things.
+    """
+    listed = list(configs)
+    admin = next((config.admin for config in listed if "admin" in config.model_fields_set), Admin())
+    log = next((config.log for config in listed if "log" in config.model_fields_set), Log())
+    return admin, log
+
+
 def load_text(raw: bytes, *, file: str, folder: FilePath = FilePath(), env: Mapping[str, str] | None = None) -> Config:
     """As ``load``, of a text that is in memory already; ``file`` names it in errors."""
     document = parse(raw, file)
@@ -61,8 +72,8 @@ def load_text(raw: bytes, *, file: str, folder: FilePath = FilePath(), env: Mapp
     try:
         config = _validate(document, filled)
     except ValidationError as error:
-        found = translate(error, Config, document, filled)
-        raise ConfigErrors([*document.errors, *found]) from None
+        found, more = translate(error, Config, document, filled)
+        raise ConfigErrors([*document.errors, *found], more=more) from None
     if document.errors:
         raise ConfigErrors(document.errors)
     wrong = [redacted(document.error(error.message, error.path), filled) for error in check(config)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import UnionType
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from connector.config.secrets import Filled, hide
 from connector.config.specs import PluginKind, did_you_mean
@@ -22,23 +24,27 @@ ERRORS_MAX = 100
 class ConfigErrors(MillraceError):
     """Everything that is wrong with the configuration, in the order of the file. ``errors`` is never empty."""
 
-    def __init__(self, errors: Sequence[ConfigError]) -> None:
+    def __init__(self, errors: Sequence[ConfigError], *, more: int = 0) -> None:
         assert errors
-        self.errors = sorted(errors, key=lambda error: (error.file or "", error.line or 0, error.column or 0))
-        if (more := len(self.errors) - ERRORS_MAX) > 0:
-            last = self.errors[ERRORS_MAX - 1]
+        self.errors = sorted(errors, key=lambda error: (error.file or "", error.line or math.inf, error.column or 0))
+        more += len(self.errors[ERRORS_MAX:])
+        if more:
+            last = self.errors[:ERRORS_MAX][-1]
             self.errors = [*self.errors[:ERRORS_MAX], ConfigError(f"… and {more} more errors", file=last.file)]
         super().__init__("\n".join(str(error) for error in self.errors))
 
 
-def translate(error: ValidationError, root: type[BaseModel], document: Document, filled: Filled) -> list[ConfigError]:
-    """Pydantic's errors as ConfigErrors with places; consequences of what is known to be wrong are left out."""
+def translate(
+    error: ValidationError, root: type[BaseModel], document: Document, filled: Filled
+) -> tuple[list[ConfigError], int]:
+    """Pydantic's errors as ConfigErrors with places, and how many more there are.
+
+    Consequences of what is known to be wrong are left out.
+    """
     told: dict[Path, list[str]] = {}
     at_key: set[Path] = set()
-    for one in error.errors(include_url=False, include_input=False):
-        path = written_path(one["loc"], one["type"], document.value)
-        if document.is_consequence(path):
-            continue
+    found = _in_order(error, document)
+    for one, path in found[:ERRORS_MAX]:
         spot = find_spot(root, document.value, path)
         is_key = bool(one["loc"]) and one["loc"][-1] == "[key]"
         message = _KEY_MESSAGE if is_key else _our_message(one["type"], one.get("ctx", {}), path, spot)
@@ -51,7 +57,19 @@ def translate(error: ValidationError, root: type[BaseModel], document: Document,
             at_key.add(path)
         if message not in told.setdefault(path, []):
             told[path].append(message)
-    return [document.error(", or ".join(messages), path, key=path in at_key) for path, messages in told.items()]
+    errors = [document.error(", or ".join(messages), path, key=path in at_key) for path, messages in told.items()]
+    return errors, len(found[ERRORS_MAX:])
+
+
+def _in_order(error: ValidationError, document: Document) -> list[tuple[ErrorDetails, Path]]:
+    """Pydantic's errors in the order of the file, with what was written at fault."""
+    found = [
+        (one, path)
+        for one in error.errors(include_url=False, include_input=False)
+        if not document.is_consequence(path := written_path(one["loc"], one["type"], document.value))
+    ]
+    found.sort(key=lambda one: (place.line, place.column) if (place := document.place(one[1])) else (0, 0))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ structure. ``$${`` stands for a literal ``${``. What was filled in is remembered
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path as FilePath
@@ -69,7 +69,7 @@ def fill(document: Document, env: Mapping[str, str], folder: FilePath) -> Filled
                 value = _look_up(match[1], env, folder)
             except _Unfilled as error:
                 document.errors.append(document.error(str(error), path))
-                document.faulty.add(path)
+                document.mark_faulty(path)
                 return ""
             filled.values.setdefault(path, []).append(value)
             return value
@@ -162,6 +162,21 @@ def shown(value: Any) -> Any:
     if hasattr(value, "for_show"):
         return shown(value.for_show())
     return value if isinstance(value, int | float | bool | None) else mask_urls(str(value))
+
+
+def secrets_in(value: Any) -> Iterator[str]:
+    """Every secret of a configuration, in clear, for taking them out of a text."""
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from secrets_in(getattr(value, name))
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from secrets_in(item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from secrets_in(item)
 
 
 def redacted(error: ConfigError, filled: Filled) -> ConfigError:

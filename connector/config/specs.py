@@ -223,7 +223,11 @@ def _validate_options(
         return model.model_validate(own, context=info.context)
     except ValidationError as error:
         problems.add_all(error)
-        return None
+    except ConfigError as error:
+        problems.add("plugin", error.message, error.path)
+    except Exception as error:  # a bug in a plug-in's model is told with all the other errors of the file
+        problems.add("plugin", f"the plug-in failed: {type(error).__name__}: {error}")
+    return None
 
 
 def _validator(kind: PluginKind) -> PlainValidator:

@@ -48,6 +48,7 @@ class Document:
     collections: set[Path] = field(default_factory=set)
     errors: list[ConfigError] = field(default_factory=list)
     faulty: set[Path] = field(default_factory=set)
+    around_faulty: set[Path] = field(default_factory=set)
     complete: bool = True
 
     def place(self, path: Path, *, key: bool = False) -> Place | None:
@@ -77,8 +78,12 @@ class Document:
 
     def is_consequence(self, path: Path) -> bool:
         """Whether something above, at or below ``path`` is known to be wrong already."""
-        above = any(path[:length] in self.faulty for length in range(len(path) + 1))
-        return above or any(place[: len(path)] == path for place in self.faulty)
+        return path in self.around_faulty or any(path[:length] in self.faulty for length in range(len(path)))
+
+    def mark_faulty(self, path: Path) -> None:
+        """Remember that the value at ``path`` is a stand-in."""
+        self.faulty.add(path)
+        self.around_faulty.update(path[:length] for length in range(len(path) + 1))
 
 
 def parse(raw: bytes, file: str) -> Document:
@@ -272,7 +277,7 @@ class _Reader:
 
     def _wrong(self, message: str, event: yaml.Event, path: Path) -> None:
         self._note(message, event, path)
-        self._document.faulty.add(path)
+        self._document.mark_faulty(path)
 
 
 def _place(event: yaml.Event) -> Place:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.config.load import ConfigErrors, load_all
+from connector.config.load import ConfigErrors, load_all, process_options
 from tests.unit.config.fakes import CONFIG, errors_of
 
 PATTERN = "{status: {S: [{anything-but: [DRAFT]}]}}"
@@ -102,3 +102,18 @@ def test_one_group_in_two_files_of_a_process_is_refused(tmp_path: Path) -> None:
     second.write_text(CONFIG.replace("  orders:\n    source", "  copy:\n    source"))
     with pytest.raises(ConfigErrors, match=r"b\.yaml: pipelines\.copy\.source: reads 'orders\.changes' in the group"):
         load_all([first, second])
+
+
+def test_one_group_on_two_clusters_is_right() -> None:
+    assert not errors_of(second_pipeline("localhost:9092", "elsewhere:9092"))
+
+
+def test_files_of_a_process_that_disagree_about_it_are_refused(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.yaml" for name in ("a", "b", "c")]
+    for path, end in zip(paths, ("", "admin: {port: 1}\n", "admin: {port: 2}\n"), strict=True):
+        text = CONFIG.replace("  orders:\n", f"  {path.stem}:\n").replace("millrace-orders", path.stem)
+        path.write_text(text + end)
+    with pytest.raises(ConfigErrors, match=r"c\.yaml: admin: says something else than .*b\.yaml: one process has one"):
+        load_all(paths)
+    admin, log = process_options(load_all(paths[:2]).values())
+    assert (admin.port, log.level) == (1, "info")

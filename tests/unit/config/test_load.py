@@ -14,6 +14,7 @@ from tests.unit.config.fakes import (
     LogSource,
     LogSourceConfig,
     PlaceSink,
+    PlaceSinkConfig,
     TopicLettersConfig,
     config_of,
     errors_of,
@@ -183,3 +184,22 @@ def test_the_mistakes_of_several_files_are_told_together(tmp_path: Path) -> None
     with pytest.raises(ConfigErrors) as raised:
         load_all([tmp_path / "a.yaml", tmp_path / "b.yaml"])
     assert [Path(error.file or "").name for error in raised.value.errors] == ["a.yaml", "b.yaml"]
+
+
+MISTAKES = ["x{}: 1\n", "x{}: no\n", "x: 1\n", "12: x\n", "- *a\n", "x{}: ${{GONE}}\n", "? [a]\n"]
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_file_full_of_mistakes_is_told_in_a_hundred_lines(line: str) -> None:
+    count = 100_000 // len(line.format(10_000))
+    errors = errors_of("".join(line.format(index) for index in range(count)))
+    assert ERRORS_MAX <= len(errors) <= ERRORS_MAX + 1
+    assert "more errors" in errors[-1]
+
+
+def test_a_bug_in_a_plug_in_s_model_is_told_and_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> PlaceSinkConfig:
+        raise TypeError("no idea")
+
+    monkeypatch.setattr(PlaceSinkConfig, "model_validate", fails)
+    assert [error.split(": ", 2)[2] for error in errors_of(CONFIG)] == ["the plug-in failed: TypeError: no idea"] * 2

@@ -161,3 +161,10 @@ def test_showing_keeps_plain_values() -> None:
         nothing: None = None
 
     assert shown(Model()) == {"items": [1], "nothing": None}
+
+
+def test_a_written_secret_is_not_in_the_error_of_a_plug_in_that_falls_over() -> None:
+    text = with_url('"broken://hunter2-and-more"').replace("id:", "token: hunter2-and-more, id:")
+    (error,) = errors_of(text)
+    assert "the plug-in failed: RuntimeError: cannot use" in error
+    assert "hunter2" not in error
