@@ -1,4 +1,4 @@
-"""DynamoDB attribute values ⇄ Python values, exact; and straight from attribute values to JSON-ready documents.
+"""DynamoDB attribute values ⇄ Python values, exact.
 
     S str · N int or Decimal · B bytes · BOOL bool · NULL None · M dict · L list · SS, NS, BS frozenset
 
@@ -27,7 +27,6 @@ from collections.abc import Callable, Mapping
 from decimal import Context, Decimal
 from typing import Any
 
-from connector.documents import Numbers
 from connector.errors import DecodeError, DocumentError
 
 LEVELS_MAX = 32
@@ -35,14 +34,11 @@ LEVELS_MAX = 32
 may hold a scalar, 32 may not, as DynamoDB Local 2.6.1 says)."""
 DIGITS_MAX = 38
 """Significant digits of a number: DynamoDB's own limit."""
-DOUBLE_DIGITS = 15
-"""Every decimal of so many digits comes back unchanged from a double (C's ``DBL_DIG``)."""
 NUMBER_TEXT_MAX = 256
 """Characters of a number's text: DynamoDB's longest, written out without an exponent, has fewer than 180."""
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 _EXACT = Context(prec=2 * NUMBER_TEXT_MAX)
-_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 
 # Attribute values → Python values
@@ -59,18 +55,18 @@ def to_value(attribute: Any) -> Any:
         (tag,) = attribute
         content = attribute[tag]
     except (TypeError, ValueError, LookupError):
-        raise _wrong_shape() from None
+        raise wrong_shape() from None
     if tag == "S" and type(content) is str:
         return content
-    if (read := _READERS.get(tag)) is None:
-        raise _wrong_tag()
+    if (read := READERS.get(tag)) is None:
+        raise wrong_tag()
     return read(content, 1)
 
 
 def to_number(text: Any, _level: int = 0) -> int | Decimal:
     """A DynamoDB number's text as ``int`` or ``Decimal``, with all of its digits. Raises DecodeError."""
     if type(text) is not str:
-        raise _wrong_content()
+        raise wrong_content()
     if len(text) <= DIGITS_MAX and text.isascii():  # the usual ways to write a number need no regular expression
         if text.isdigit():
             return int(text)
@@ -101,9 +97,9 @@ def canonical_number(number: int | Decimal) -> str:
 
 def _read_map(content: Any, level: int) -> dict[str, Any]:
     if type(content) is not dict:
-        raise _wrong_content()
+        raise wrong_content()
     if level >= LEVELS_MAX and content:
-        raise _too_deep()
+        raise too_deep()
     level += 1
     values: dict[str, Any] = {}
     for name, attribute in content.items():
@@ -111,21 +107,21 @@ def _read_map(content: Any, level: int) -> dict[str, Any]:
             (tag,) = attribute
             inner = attribute[tag]
         except (TypeError, ValueError, LookupError):
-            raise _wrong_shape() from None
+            raise wrong_shape() from None
         if tag == "S" and type(inner) is str:  # most attributes are strings: spare them the call
             values[name] = inner
-        elif (read := _READERS.get(tag)) is not None:
+        elif (read := READERS.get(tag)) is not None:
             values[name] = read(inner, level)
         else:
-            raise _wrong_tag()
+            raise wrong_tag()
     return values
 
 
 def _read_list(content: Any, level: int) -> list[Any]:
     if type(content) is not list:
-        raise _wrong_content()
+        raise wrong_content()
     if level >= LEVELS_MAX and content:
-        raise _too_deep()
+        raise too_deep()
     level += 1
     values: list[Any] = []
     for attribute in content:
@@ -133,22 +129,22 @@ def _read_list(content: Any, level: int) -> list[Any]:
             (tag,) = attribute
             inner = attribute[tag]
         except (TypeError, ValueError, LookupError):
-            raise _wrong_shape() from None
-        if (read := _READERS.get(tag)) is None:
-            raise _wrong_tag()
+            raise wrong_shape() from None
+        if (read := READERS.get(tag)) is None:
+            raise wrong_tag()
         values.append(read(inner, level))
     return values
 
 
 def _read_string(content: Any, _level: int) -> str:
     if type(content) is not str:
-        raise _wrong_content()
+        raise wrong_content()
     return content
 
 
 def _read_binary(content: Any, _level: int) -> bytes:
     if type(content) is not str:
-        raise _wrong_content()
+        raise wrong_content()
     try:
         return a2b_base64(content, strict_mode=True)
     except (Base64Error, ValueError):
@@ -158,18 +154,18 @@ def _read_binary(content: Any, _level: int) -> bytes:
 def _read_bool(content: Any, _level: int) -> bool:
     if content is True or content is False:
         return bool(content)
-    raise _wrong_content()
+    raise wrong_content()
 
 
 def _read_null(content: Any, _level: int) -> None:
     if content is not True:
-        raise _wrong_content()
+        raise wrong_content()
 
 
 def _set_reader(read: Callable[[Any, int], Any]) -> Callable[[Any, int], frozenset[Any]]:
     def read_set(content: Any, level: int) -> frozenset[Any]:
         if type(content) is not list:
-            raise _wrong_content()
+            raise wrong_content()
         if not content:
             raise DecodeError("set_empty", "a set has no element")
         elements = frozenset(read(element, level) for element in content)
@@ -180,7 +176,7 @@ def _set_reader(read: Callable[[Any, int], Any]) -> Callable[[Any, int], frozens
     return read_set
 
 
-_READERS: dict[str, Callable[[Any, int], Any]] = {
+READERS: dict[str, Callable[[Any, int], Any]] = {
     "S": _read_string,
     "N": to_number,
     "B": _read_binary,
@@ -191,134 +187,6 @@ _READERS: dict[str, Callable[[Any, int], Any]] = {
     "SS": _set_reader(_read_string),
     "NS": _set_reader(to_number),
     "BS": _set_reader(_read_binary),
-}
-
-
-# Attribute values → documents
-
-
-def to_document(item: Any, numbers: Numbers) -> dict[str, Any]:
-    """An item or image of attribute values as a JSON-ready document.
-
-    Binary stays base64 text, sets become sorted lists. Integers of 64 bits are ``int``; other numbers are ``float``
-    where the double prints as the very same decimal, and what ``numbers`` says otherwise.
-
-    Raises DecodeError, and DocumentError (``number_not_exact``) where ``numbers`` is ``REJECT``.
-    """
-    return _document_map(item, 0, _INEXACT[numbers])
-
-
-def document_number(text: str, numbers: Numbers) -> Any:
-    """One DynamoDB number as it stands in a document. Raises as ``to_document`` does."""
-    return _document_number(text, 0, _INEXACT[numbers])
-
-
-Inexact = Callable[[str], Any]
-"""What becomes of a number that neither 64 bits nor a double hold exactly."""
-
-
-def _reject_inexact(_text: str) -> Any:
-    raise DocumentError("number_not_exact", "a number has more digits than a 64-bit integer or a double can hold")
-
-
-_INEXACT: dict[Numbers, Inexact] = {
-    Numbers.NUMBER: Decimal,
-    Numbers.STRING: str,
-    Numbers.REJECT: _reject_inexact,
-}
-
-
-def _document_map(content: Any, level: int, inexact: Inexact) -> dict[str, Any]:
-    if type(content) is not dict:
-        raise _wrong_content()
-    if level >= LEVELS_MAX and content:
-        raise _too_deep()
-    level += 1
-    document: dict[str, Any] = {}
-    for name, attribute in content.items():
-        try:
-            (tag,) = attribute
-            inner = attribute[tag]
-        except (TypeError, ValueError, LookupError):
-            raise _wrong_shape() from None
-        if tag == "S" and type(inner) is str:
-            document[name] = inner
-        elif (write := _DOCUMENT.get(tag)) is not None:
-            document[name] = write(inner, level, inexact)
-        else:
-            raise _wrong_tag()
-    return document
-
-
-def _document_list(content: Any, level: int, inexact: Inexact) -> list[Any]:
-    if type(content) is not list:
-        raise _wrong_content()
-    if level >= LEVELS_MAX and content:
-        raise _too_deep()
-    level += 1
-    document: list[Any] = []
-    for attribute in content:
-        try:
-            (tag,) = attribute
-            inner = attribute[tag]
-        except (TypeError, ValueError, LookupError):
-            raise _wrong_shape() from None
-        if (write := _DOCUMENT.get(tag)) is None:
-            raise _wrong_tag()
-        document.append(write(inner, level, inexact))
-    return document
-
-
-def _document_number(text: Any, _level: int, inexact: Inexact) -> Any:
-    if type(text) is not str:
-        raise _wrong_content()
-    if len(text) <= DOUBLE_DIGITS and text.isascii():
-        if text.isdigit():
-            return int(text)
-        whole, point, fraction = text.removeprefix("-").partition(".")
-        if whole.isdigit():
-            if fraction.isdigit():
-                return float(text)
-            if not point:
-                return int(text)
-    number = to_number(text)
-    if type(number) is int:
-        if _INT64_MIN <= number <= _INT64_MAX:
-            return number
-        number = Decimal(number)
-    double = float(number)
-    return double if Decimal(repr(double)) == number else inexact(text)
-
-
-def _document_binary(content: Any, level: int, _inexact: Inexact) -> str:
-    _read_binary(content, level)
-    return str(content)
-
-
-def _document_strings(content: Any, level: int, _inexact: Inexact) -> list[Any]:
-    return sorted(_READERS["SS"](content, level))
-
-
-def _document_numbers(content: Any, level: int, inexact: Inexact) -> list[Any]:
-    _READERS["NS"](content, level)
-    return [_document_number(text, level, inexact) for text in sorted(content, key=Decimal)]
-
-
-def _document_binaries(content: Any, level: int, _inexact: Inexact) -> list[Any]:
-    return [b2a_base64(element, newline=False).decode() for element in sorted(_READERS["BS"](content, level))]
-
-
-_DOCUMENT: dict[str, Callable[[Any, int, Inexact], Any]] = {
-    "S": lambda content, level, _inexact: _read_string(content, level),
-    "N": _document_number,
-    "B": _document_binary,
-    "BOOL": lambda content, level, _inexact: _read_bool(content, level),
-    "NULL": lambda content, level, _inexact: _read_null(content, level),
-    "M": _document_map,
-    "L": _document_list,
-    "SS": _document_strings,
-    "NS": _document_numbers,
-    "BS": _document_binaries,
 }
 
 
@@ -382,17 +250,24 @@ def _no_attribute(message: str) -> DocumentError:
     return DocumentError("no_attribute_value", message)
 
 
-def _wrong_shape() -> DecodeError:
+# What is wrong with an attribute value (shared with connector.attribute_documents)
+
+
+def wrong_shape() -> DecodeError:
+    """No object of exactly one type tag."""
     return DecodeError("attribute_shape", "an attribute value is not an object of exactly one type tag")
 
 
-def _wrong_tag() -> DecodeError:
+def wrong_tag() -> DecodeError:
+    """A type tag that DynamoDB does not have."""
     return DecodeError("attribute_tag", "an attribute value has a type tag that DynamoDB does not have")
 
 
-def _wrong_content() -> DecodeError:
+def wrong_content() -> DecodeError:
+    """Content of another JSON type than the tag says."""
     return DecodeError("attribute_content", "an attribute value's content does not fit its type tag")
 
 
-def _too_deep() -> DecodeError:
+def too_deep() -> DecodeError:
+    """More levels than DynamoDB has."""
     return DecodeError("nested_too_deep", f"an attribute value is nested deeper than {LEVELS_MAX} levels")

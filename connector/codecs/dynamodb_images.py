@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.attributes import to_document, to_values
+from connector.attribute_documents import to_document
+from connector.attributes import to_values
 from connector.change import Record
 from connector.codecs.json_reading import read_object
 from connector.documents import Numbers

@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector.attribute_documents import document_number, to_document
 from connector.attributes import (
     canonical_number,
-    document_number,
     to_attribute,
-    to_document,
     to_item,
     to_number,
     to_value,
