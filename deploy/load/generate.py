@@ -39,7 +39,7 @@ TIME_TO_LIVE = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 """Who DynamoDB says removed an item whose time to live was over."""
 
 SEQUENCE_START = 100_000_000_000_000_000_000
-POISON_KINDS = ("cut_off", "unknown_type", "wrong_type", "unknown_event")
+POISON_KINDS = ("cut_off", "unknown_type", "wrong_type", "unknown_event", "too_exact")
 
 
 class Shop:
@@ -181,6 +181,12 @@ def spoil(record: dict[str, Any], chance: random.Random) -> bytes:
             image["colour"] = {"RGB": "00ff00"}
         case "wrong_type":
             image |= {"type": {"S": "order"}, "status": {"S": "PLACED"}, "total": {"S": "twelve pounds"}}
+        case "too_exact":  # 28 digits: DynamoDB holds them, a double does not
+            image |= {
+                "type": {"S": "order"},
+                "status": {"S": "PLACED"},
+                "total": {"N": "12.34567890123456789012345678"},
+            }
         case "unknown_event":
             record["eventName"] = "UPSERT"
     return encode(record)
@@ -285,7 +291,11 @@ def main() -> None:
     parser.add_argument("--customers", type=int, default=5000)
     parser.add_argument("--poison", type=float, default=0.001, help="the share of poison records")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--start", type=float, help="the first record's time, epoch seconds; now unless given")
+    parser.add_argument(
+        "--start",
+        type=float,
+        help="the first record's time, epoch seconds; by default now, or for a file such that it ends now",
+    )
     options = parser.parse_args()
     if (options.brokers is None) == (options.out is None):
         parser.error("give either --brokers or --out")
@@ -293,7 +303,9 @@ def main() -> None:
         parser.error("--rate must be above 0, --count and --customers not negative, --poison between 0 and 1")
     if options.out is not None and options.count == 0:
         parser.error("a file needs --count")
-    start_s = time.time() if options.start is None else options.start
+    start_s = options.start
+    if start_s is None:
+        start_s = time.time() - (options.count / options.rate if options.out is not None else 0)
     source = records(options.seed, start_s, options.rate, options.customers, options.poison)
     chosen = (record for _, record in zip(range(options.count), source, strict=False)) if options.count else source
     if options.out is not None:
