@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import json
+import os
 import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ import yaml
 from connector.clock import SystemClock
 from connector.delivery.breaker import BreakerState
 from connector.observe import admin
-from connector.observe.metrics import METRICS, MetricType
 from connector.observe.snapshot import (
     ChangeCount,
     DestinationSnapshot,
@@ -33,24 +31,16 @@ from connector.observe.snapshot import (
     StoreSnapshot,
 )
 from tests.servers.fixtures import StartPrometheus
-from tests.servers.process import ServerMissing, program
+from tests.servers.process import ServerMissing, free_ports, program
+from tests.unit.deploy.grafana import ALERTS, alerts, panels
 from tests.unit.observe.builders import a_pipeline, a_route, a_shard
 
-GRAFANA = Path(__file__).parents[2] / "grafana"
-DASHBOARD = GRAFANA / "dashboards" / "millrace.json"
-ALERTS = GRAFANA / "alerts.yml"
 RULE_TESTS = Path(__file__).parent / "alert_rules.yml"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+LOAD = DEPLOY / "load" / "generate.py"
+EXAMPLE = DEPLOY / "examples" / "file-to-search-embedded.yaml"
 ENOUGH_SCRAPES_S = 30
 HOUR_MS = 3_600_000
-
-
-def panels() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text())["panels"]
-    return [panel for panel in found if panel["type"] != "row"]
-
-
-def alerts() -> list[dict[str, Any]]:
-    return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
 
 
 def runnable(expression: str) -> str:
@@ -169,6 +159,65 @@ def test_every_alert_speaks_of_a_daemon_in_trouble_and_can_be_told_apart(prometh
             assert used <= set(rows[0]["metric"]), f"{rule['alert']} speaks of labels that it has not"
 
 
+@contextmanager
+def a_daemon_at_work(folder: Path) -> Iterator[str]:
+    """The embedded example as a process of its own, reading a file that grows; gives its ``host:port``."""
+    (port,) = free_ports(1)
+    changes, config = folder / "changes.jsonl", folder / "millrace.yaml"
+    made = subprocess.run(
+        [sys.executable, LOAD, "--count", "30000", "--poison", "0.01", "--out", "-"], capture_output=True, check=True
+    )
+    lines = made.stdout.splitlines(keepends=True)
+    changes.write_bytes(b"".join(lines[:1000]))
+    told = yaml.safe_load(EXAMPLE.read_text())
+    told["admin"] = {"port": port}
+    told["pipelines"]["orders"]["source"]["follow"] = True
+    config.write_text(yaml.safe_dump(told))
+    growing = threading.Event()
+
+    def grow() -> None:
+        for start in range(1000, len(lines), 50):
+            if growing.wait(0.1):
+                return
+            with changes.open("ab") as file:
+                file.writelines(lines[start : start + 50])
+
+    writer = threading.Thread(target=grow)
+    environment = {**os.environ, "CHANGES": str(changes), "DATA": str(folder)}
+    with (folder / "log").open("wb") as log:
+        daemon = subprocess.Popen(
+            [sys.executable, "-c", "from connector.cli import main; main()", "run", config],
+            cwd=folder,
+            env=environment,
+            stderr=log,
+        )
+    try:
+        writer.start()
+        yield f"127.0.0.1:{port}"
+        assert daemon.poll() is None, (folder / "log").read_text()
+    finally:
+        growing.set()
+        writer.join()
+        daemon.terminate()
+        code = daemon.wait(30)
+    assert code == 0, (folder / "log").read_text()
+
+
+def test_dashboard_and_alerts_read_a_real_daemon(prometheus: StartPrometheus, tmp_path: Path) -> None:
+    with a_daemon_at_work(tmp_path) as target:
+        server = prometheus(targets=[target], rule_files=[ALERTS])
+        wait_for_scrapes(server.query)
+        # Nothing is ever tried again by the embedded sinks; everything else must show.
+        silent = {
+            panel["title"] for panel in panels() for of in panel["targets"] if not server.query(runnable(of["expr"]))
+        }
+        assert silent <= {"Retries per second by reason"}
+        speaking = {rule["alert"] for rule in alerts() if server.query(runnable(rule["expr"]))}
+        assert speaking == {"MillraceDeadLetters"}
+        assert server.query("sum(abs(millrace_conservation_residue))")[0]["value"][1] == "0"
+        assert float(server.query("sum(millrace_records_read_total)")[0]["value"][1]) >= 1000
+
+
 def test_a_daemon_that_is_not_there_is_told(prometheus: StartPrometheus) -> None:
     server = prometheus(targets=[])
     (absent,) = (rule for rule in alerts() if rule["alert"] == "MillraceAbsent")
@@ -195,72 +244,3 @@ def test_alerts_wait_as_long_as_they_should() -> None:
         pytest.skip(str(missing))
     told = subprocess.run([promtool, "test", "rules", RULE_TESTS], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
-
-
-def exposed_names() -> set[str]:
-    names = {"process_cpu_seconds_total", "process_resident_memory_bytes"}
-    for metric in METRICS:
-        suffixes = ("_bucket", "_sum", "_count") if metric.type is MetricType.HISTOGRAM else ("",)
-        names |= {metric.name + suffix for suffix in suffixes}
-    return names
-
-
-def test_only_declared_metrics_are_asked_for() -> None:
-    variables = json.loads(DASHBOARD.read_text())["templating"]["list"]
-    expressions = [target["expr"] for panel in panels() for target in panel["targets"]]
-    expressions += [rule["expr"] for rule in alerts()]
-    expressions += [variable["query"]["query"] for variable in variables if variable["type"] == "query"]
-    asked = {name for text in expressions for name in re.findall(r"\b(?:millrace|process)_\w+", text)}
-    assert asked <= exposed_names(), asked - exposed_names()
-
-
-def test_what_is_promised_to_be_watched_is_on_the_dashboard_or_alerted() -> None:
-    """Every declared metric is looked at somewhere, but for the few that only explain others."""
-    text = DASHBOARD.read_text() + ALERTS.read_text()
-    explaining = {"millrace_build_info", "millrace_records_empty_total", "millrace_changes_decoded_total"}
-    unseen = {metric.name for metric in METRICS if metric.name not in text} - explaining
-    assert unseen <= {"millrace_shard_changes_read_total"}
-
-
-def test_every_alert_says_what_to_do_and_how_urgent_it_is() -> None:
-    for rule in alerts():
-        assert rule["labels"]["severity"] in {"page", "ticket"}, rule["alert"]
-        assert rule["annotations"]["summary"], rule["alert"]
-        assert len(rule["annotations"]["runbook"]) > 80, rule["alert"]
-
-
-def test_panels_do_not_overlap_and_say_what_they_are_for() -> None:
-    taken: set[tuple[int, int]] = set()
-    for panel in json.loads(DASHBOARD.read_text())["panels"]:
-        place = panel["gridPos"]
-        cells = {
-            (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
-        }
-        assert not cells & taken, panel["title"]
-        assert place["x"] + place["w"] <= 24, panel["title"]
-        taken |= cells
-        if panel["type"] != "row":
-            assert panel["description"], panel["title"]
-
-
-def test_the_dashboard_is_what_its_maker_makes() -> None:
-    assert DASHBOARD.read_text() == the_maker().dashboard_text(), "run: python grafana/make_dashboard.py"
-
-
-def the_maker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_dashboard", GRAFANA / "make_dashboard.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("folder", ["datasources", "dashboards"])
-def test_provisioning_files_are_of_grafana_s_version(folder: str) -> None:
-    (file,) = (GRAFANA / "provisioning" / folder).glob("*.yaml")
-    told = yaml.safe_load(file.read_text())
-    assert told["apiVersion"] == 1
-    assert told["datasources" if folder == "datasources" else "providers"]
