@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -96,6 +96,11 @@ class DrainingListener(Listener):
         self._member = member
         self.drain_s = 0.0
         self.save_errors: list[CheckpointError] = []
+
+    async def assigned(self, shards: Mapping[ShardId, Checkpoint | None]) -> None:
+        for shard, checkpoint in shards.items():
+            self._member.reading.next_positions[shard] = 0 if checkpoint is None else checkpoint.position
+        await super().assigned(shards)
 
     async def revoked(self, shards: Collection[ShardId]) -> None:
         await asyncio.sleep(self.drain_s)

@@ -77,7 +77,9 @@ class Reading:
             self.ended = True
             return 0
         for batch in batches:
-            assert batch.next_position >= self.next_positions.get(batch.shard, 0), "positions go forward"
+            positions = [self.next_positions.get(batch.shard, 0), *(record.position for record in batch.records)]
+            assert positions == sorted(positions), "records come in order, and none comes twice"
+            assert batch.next_position > positions[-1] or (not batch.records and batch.next_position == positions[0])
             self.records.setdefault(batch.shard, []).extend(batch.records)
             self.next_positions[batch.shard] = batch.next_position
         return sum(len(batch.records) for batch in batches)
