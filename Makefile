@@ -29,6 +29,12 @@ format: $(VENV)/.installed
 types: $(VENV)/.installed
 	$(BIN)/mypy
 
+demo: $(VENV)/.installed
+	$(BIN)/python deploy/demo/run.py
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m tests.bench
+
 test: $(VENV)/.installed
 	$(BIN)/pytest
 
