@@ -41,6 +41,9 @@ Sieve = Callable[[Sequence[Change]], Sifted]
 Bury = Callable[[Sequence[DeadLetter]], Awaitable[None]]
 """Make dead letters durable, whatever it takes; returns when they are."""
 
+Told = Callable[[Sequence[Change], Ending], None]
+"""Hear of changes as they come to their end (a replay marks its letters by it). Must not block."""
+
 _ledger_entry = attrgetter("ledger_entry")
 
 
@@ -62,6 +65,7 @@ class Route:
         clock: Clock,
         chance: random.Random,
         held: dict[str, int],
+        told: Told | None = None,
     ) -> None:
         self.name = name
         self.number = number
@@ -78,6 +82,7 @@ class Route:
         self._bounds = bounds
         self._bury_letters = bury
         self._clock = clock
+        self._told = told
         self._courier = Courier(
             writer=self.writer,
             semantics=sink.semantics,
@@ -104,6 +109,8 @@ class Route:
         if sifted.filtered:
             counts.ended[Ending.FILTERED] += len(sifted.filtered)
             self.tally.ended(sifted.filtered, Ending.FILTERED)
+            if self._told is not None:
+                self._told(sifted.filtered, Ending.FILTERED)
         if not in_flight:
             return
         segment.pending += in_flight
@@ -141,6 +148,8 @@ class Route:
         now_ms = self._clock.now_ms()
         for ledger in ledgers:
             ledger.advance(now_ms)
+        if self._told is not None:
+            self._told(changes, ending)
         self.finished.set()
 
     async def _refuse(self, refusals: list[Refusal]) -> None:
