@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -17,6 +19,9 @@ from connector.change import Change
 from connector.documents import Numbers
 from connector.errors import DecodeError, DocumentError, SinkUnavailable
 from connector.sink import APPLIED, Needs, Outcome, Rejected, Semantics, SinkContext
+
+_LOOK_UP_S = 0.2
+"""How often a write that waits for its reader looks whether the sink is being closed."""
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -48,10 +53,12 @@ class StdoutSink:
         self._route = context.route
         # One thread: a reader that is slow blocks it and not the event loop, and batches keep their order.
         self._thread: ThreadPoolExecutor | None = None
+        self._closing = threading.Event()
         self._broken = False
 
     async def open(self) -> None:
         """Nothing is to be connected."""
+        self._closing.clear()
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="stdout")
 
@@ -71,19 +78,18 @@ class StdoutSink:
             except UnicodeEncodeError:
                 outcomes.append(Rejected("document_not_unicode", "a text holds half a surrogate pair"))
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, _print, b"".join(lines))
+            await asyncio.get_running_loop().run_in_executor(self._thread, _print, b"".join(lines), self._closing)
         except (OSError, ValueError) as error:  # ValueError: the stream itself was closed
             self._broken = isinstance(error, BrokenPipeError | ValueError)
             raise SinkUnavailable(f"standard output cannot be written to ({type(error).__name__})") from error
         return outcomes
 
     async def close(self) -> None:
-        """Flush is done by each batch; where the reader has gone away, keep Python from complaining at its exit."""
+        """Wait for the reader no longer."""
+        self._closing.set()
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.shutdown(wait=False, cancel_futures=True)
-        if self._broken:
-            _point_nowhere()
 
     def _line(self, change: Change) -> bytes:
         happened = datetime.fromtimestamp(change.timestamp_ms / 1000, UTC)
@@ -102,17 +108,25 @@ class StdoutSink:
         return _encoder.encode(line) + b"\n"
 
 
-def _print(lines: bytes) -> None:
-    sys.stdout.buffer.write(lines)
-    sys.stdout.buffer.flush()
+def _print(lines: bytes, closing: threading.Event) -> None:
+    """Write all of it, or fail when ``closing`` is set: a reader that reads no more must not keep us from ending.
 
-
-def _point_nowhere() -> None:
-    """What is left in the broken stream's buffer would be flushed, and fail again, when Python exits."""
+    Nothing stays in Python's own buffer, which would be flushed, and fail once more, at the exit.
+    """
+    output = sys.stdout.buffer
     try:
-        descriptor = sys.stdout.fileno()
-        nowhere = os.open(os.devnull, os.O_WRONLY)
+        descriptor = output.fileno()
     except (OSError, ValueError):
-        return  # not a real file, or closed already: nothing is flushed there at exit
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+        descriptor = None  # no real file: such a stream never blocks
+    if descriptor is None:
+        output.write(lines)
+        output.flush()
+        return
+    output.flush()
+    rest = memoryview(lines)
+    while rest:
+        if closing.is_set():
+            raise InterruptedError("closed before all was written")
+        # A pipe that is ready takes at least PIPE_BUF bytes without blocking; a file is always ready.
+        if select.select([], [descriptor], [], _LOOK_UP_S)[1]:
+            rest = rest[os.write(descriptor, rest[: select.PIPE_BUF]) :]

@@ -21,7 +21,8 @@ from sinks.opensearch.signing import Signer
 
 _CONNECT_S_MAX = 10.0
 _CONNECTIONS_MAX = 64
-_KEEPALIVE_S = 60.0
+_KEEPALIVE_S = 30.0
+"""Load balancers drop idle connections after 60 s; a request on one just dropped would look like a broken server."""
 _REST_S = 30.0
 """How long a node that failed is asked only after the others."""
 _GZIP_LEVEL = 1

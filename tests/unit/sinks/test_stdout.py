@@ -76,3 +76,35 @@ def test_a_reader_that_goes_away_makes_the_sink_unavailable_and_the_exit_stays_q
         "standard output cannot be written to (BrokenPipeError)",
         "standard output is closed: its reader has gone away",
     ]
+
+
+_IS_NOT_READ = """
+import asyncio
+from sinks.stdout import StdoutConfig, StdoutSink
+from sinks.testing import context, insert
+import sys
+
+async def main():
+    sink = StdoutSink(StdoutConfig(), context())
+    await sink.open()
+    writing = asyncio.ensure_future(sink.write([insert("a", {"text": "x" * 1_000_000})]))
+    done, _ = await asyncio.wait([writing], timeout=1)
+    print(len(done), "written", file=sys.stderr)
+    writing.cancel()
+    await sink.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_reader_that_reads_no_more_does_not_keep_the_process_from_ending() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _IS_NOT_READ], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.wait(timeout=60) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == "0 written\n"
+    finally:
+        process.kill()
+        process.communicate()
