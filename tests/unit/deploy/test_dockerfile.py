@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from connector.config.models import Admin
+from connector.observe import admin
 from tests.unit.deploy.dockerfile import read, run_steps
 
 ROOT = Path(__file__).parents[3]
@@ -47,11 +49,21 @@ def test_its_health_check_asks_for_life_at_the_default_port() -> None:
     assert f"http://127.0.0.1:{Admin().port}/livez" in command[2]
 
 
-def test_its_health_check_fails_where_nothing_listens() -> None:
-    command = FINAL.command("HEALTHCHECK")
-    closed = command[2].replace(str(Admin().port), "1")
-    told = subprocess.run([sys.executable, "-c", closed], capture_output=True, check=False)
-    assert told.returncode != 0
+def test_its_health_check_tells_a_living_daemon_from_none() -> None:
+    _, _, asked = FINAL.command("HEALTHCHECK")
+
+    async def exit_code(port: int) -> int:
+        code = asked.replace(str(Admin().port), str(port))
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.DEVNULL)
+        return await process.wait()
+
+    async def scene() -> None:
+        server = await admin.start("127.0.0.1", 0, list)
+        assert await exit_code(server.port) == 0
+        await server.close()
+        assert await exit_code(server.port) != 0
+
+    asyncio.run(scene())
 
 
 def test_only_what_is_copied_goes_to_the_builder() -> None:
