@@ -250,7 +250,8 @@ def inherit_from_source(pipeline: Any) -> Any:
     """A raw pipeline whose dead letters go where its source is: the connection need not be written twice.
 
     A dead-letter class may name options in ``from_source``. Where the destination and the source are of one type, those
-    are taken from the source unless they are written.
+    are taken from the source, all of them or none: who writes one means another place, which must not be sent the
+    source's credentials.
     """
     match pipeline:
         case {"source": {"type": str(name), **source}, "dead_letter": {"type": str(same), **written}} if name == same:
@@ -261,5 +262,7 @@ def inherit_from_source(pipeline: Any) -> Any:
         shared: frozenset[str] = getattr(plugin.load(), "from_source", frozenset()) if plugin else frozenset()
     except ConfigError:
         return pipeline  # told where the destination itself is resolved
-    inherited = {key: source[key] for key in sorted(shared) if key in source and key not in written}
+    if shared & written.keys():
+        return pipeline
+    inherited = {key: source[key] for key in sorted(shared) if key in source}
     return {**pipeline, "dead_letter": {**inherited, **pipeline["dead_letter"]}}

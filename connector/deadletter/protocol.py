@@ -34,6 +34,9 @@ class DeadLetters(Protocol):
     Made as ``DeadLettersClass(config, pipeline)``; making it does no I/O. A letter's ``id`` is unique: appending a
     letter that is there already changes nothing that can be seen by ``letters`` (a destination that can only append
     takes the first and drops the others when it is read).
+
+    A class may have ``from_source: ClassVar[frozenset[str]]``: options (those of the connection) that are taken from a
+    source of the same type where the user writes none of them (connector.config.specs.inherit_from_source).
     """
 
     config_model: ClassVar[type[BaseModel]]

@@ -126,13 +126,14 @@ class TopicLettersConfig(BaseModel):
 
     brokers: list[str] = Field(description="where the brokers are")
     topic: str = Field(description="the topic")
+    password: Secret | None = Field(default=None, description="a password")
 
 
 class TopicLetters:
     """Takes its brokers from a source of the same type."""
 
     config_model: ClassVar[type[BaseModel]] = TopicLettersConfig
-    from_source: ClassVar[frozenset[str]] = frozenset({"brokers"})
+    from_source: ClassVar[frozenset[str]] = frozenset({"brokers", "password"})
 
     def __init__(self, config: TopicLettersConfig, pipeline: str) -> None: ...
 

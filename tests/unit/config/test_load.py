@@ -54,11 +54,15 @@ def test_dead_letters_in_the_source_s_own_system_inherit_its_connection() -> Non
     assert options.brokers == ["localhost:9092"]
 
 
-def test_what_is_written_wins_over_what_is_inherited() -> None:
-    text = CONFIG.replace("topic: orders.dlq", "topic: orders.dlq, brokers: [elsewhere:9092]")
-    options = config_of(text).pipelines["orders"].dead_letter.options
+def test_dead_letters_elsewhere_inherit_nothing_least_of_all_a_password() -> None:
+    text = CONFIG.replace("      group:", "      password: secret\n      group:")
+    inherited = config_of(text).pipelines["orders"].dead_letter.options
+    assert isinstance(inherited, TopicLettersConfig)
+    assert inherited.password is not None
+    elsewhere = text.replace("topic: orders.dlq", "topic: orders.dlq, brokers: [elsewhere:9092]")
+    options = config_of(elsewhere).pipelines["orders"].dead_letter.options
     assert isinstance(options, TopicLettersConfig)
-    assert options.brokers == ["elsewhere:9092"]
+    assert (options.brokers, options.password) == (["elsewhere:9092"], None)
 
 
 def with_line(line: str) -> str:
