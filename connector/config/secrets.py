@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, SecretStr
 
+from connector.config.units import write_value
 from connector.config.yaml import Document, Path
 from connector.errors import ConfigError
 
@@ -152,9 +153,13 @@ def shown(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return MASK
     if isinstance(value, BaseModel):
-        return {name: shown(getattr(value, name)) for name in type(value).model_fields}
+        return {
+            name: shown(write_value(field, getattr(value, name))) for name, field in type(value).model_fields.items()
+        }
     if isinstance(value, dict):
         return {key: shown(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return f"({type(value).__name__.lower()})"  # something compiled, which nobody could read
     if isinstance(value, list | tuple | set | frozenset):
         return [shown(item) for item in value]
     if isinstance(value, str):

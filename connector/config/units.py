@@ -8,9 +8,11 @@ Sinks and sources use these types in their configuration models:
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, WithJsonSchema
+from pydantic.fields import FieldInfo
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -106,6 +108,23 @@ def write_size(count: int) -> str:
         if count >= length and count % length == 0:
             return f"{count // length}{unit}"
     return f"{count}B"
+
+
+def write_value(field: FieldInfo, value: Any) -> Any:
+    """An option's value as it is written in a file: durations and sizes with their units, anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    validators = {getattr(mark, "func", None) for mark in (*field.metadata, *_marks(field.annotation))}
+    if _duration in validators:
+        return write_duration(value)
+    return write_size(int(value)) if parse_size in validators else value
+
+
+def _marks(annotation: Any) -> Iterator[Any]:
+    """What ``Annotated`` says anywhere inside an annotation, such as of the Duration in ``Duration | None``."""
+    yield from getattr(annotation, "__metadata__", ())
+    for argument in get_args(annotation):
+        yield from _marks(argument)
 
 
 Secret = SecretStr

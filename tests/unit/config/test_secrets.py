@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from connector.config.secrets import FILE_BYTES_MAX, mask_urls, shown
+from connector.config.units import Duration, Size
 from tests.unit.config.fakes import CONFIG, PlaceSinkConfig, config_of, errors_of
 
 URL = '"https://search.internal:9200"'
@@ -155,12 +156,20 @@ def test_urls_are_masked_wherever_they_stand() -> None:
     assert mask_urls("https://host/path@x") == "https://host/path@x"
 
 
-def test_showing_keeps_plain_values() -> None:
-    class Model(BaseModel):
-        items: list[int] = [1]
-        nothing: None = None
+class Model(BaseModel):
+    items: list[int] = [1]
+    nothing: None = None
+    wait: Duration = 90.0
+    longest: Duration | None = 0.25
+    room: Size = 5 * 1024**2
 
-    assert shown(Model()) == {"items": [1], "nothing": None}
+
+def test_options_are_shown_as_they_are_written() -> None:
+    assert shown(Model()) == {"items": [1], "nothing": None, "wait": "90s", "longest": "250ms", "room": "5MiB"}
+
+
+def test_a_compiled_pattern_is_shown_as_that() -> None:
+    assert shown(config_of(CONFIG))["pipelines"]["orders"]["routes"]["search"]["where"] == ["(pattern)"]
 
 
 def test_a_written_secret_is_not_in_the_error_of_a_plug_in_that_falls_over() -> None:
