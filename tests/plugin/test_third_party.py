@@ -58,3 +58,14 @@ def test_the_schema_and_the_list_of_plug_ins_have_them(millrace: Run, site: Path
     assert "numbers" in schema["$defs"]["sources.countdown"]["properties"]["format"]["anyOf"][0]["enum"]
     listed = millrace("version", "--plugins", site=site).stdout
     assert listed.count("millrace-example 1.2.3") == 3
+
+
+def test_they_run_in_the_daemon_and_go_on_from_their_checkpoint(
+    millrace: Run, site: Path, config: Path, tmp_path: Path
+) -> None:
+    config.write_text("admin: {enabled: false}\n" + CONFIG)
+    for _ in range(2):
+        result = millrace("run", "--until-caught-up", config.name, site=site)
+        assert result.returncode == 0, result.stderr
+    lines = (tmp_path / "out.txt").read_text().splitlines()
+    assert lines == [f'INSERT {{"number":{number}}}' for number in range(10, 0, -1)]
