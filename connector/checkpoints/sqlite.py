@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import quote
 
 from connector.change import ShardId
 from connector.checkpoints.protocol import Checkpoint
+from connector.embedded import EmbeddedDatabase
 from connector.errors import CheckpointError, ConfigError
-
-T = TypeVar("T")
-
-BUSY_S = 10.0
-"""How long another pipeline's transaction in the same file is waited for."""
 
 # Positions have up to 56 digits, and SQLite would make a rounded REAL of a longer number: they are text.
 _TABLE = """
@@ -56,12 +48,11 @@ class SQLiteCheckpoints:
         self._exclusive = exclusive
         self._lock_path = self._path.with_name(f"{self._path.name}.{quote(pipeline, safe='')}.lock")
         self._lock: int | None = None
-        self._connection: sqlite3.Connection | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-checkpoints")
+        self._database = EmbeddedDatabase(self._path, "sqlite-checkpoints")
 
     async def open(self) -> None:
         """Create what is missing. Raises ConfigError where the file cannot be used or the pipeline runs already."""
-        await self._in_thread(self._open)
+        await self._database.run(self._open)
 
     async def load(self, shards: Sequence[ShardId]) -> Mapping[ShardId, Checkpoint]:
         """The saved checkpoints of these shards; a shard without one is absent."""
@@ -74,39 +65,35 @@ class SQLiteCheckpoints:
             (self._pipeline, shard, str(checkpoint.position), str(checkpoint.clock))
             for shard, checkpoint in checkpoints.items()
         ]
-        await self._in_thread(lambda: self._write(_SAVE, rows))
+        await self._database.run(lambda: self._write(_SAVE, rows))
 
     async def all(self) -> Mapping[ShardId, Checkpoint]:
         """Every saved checkpoint of the pipeline."""
-        return await self._in_thread(self._all)
+        return await self._database.run(self._all)
 
     async def reset(self, shards: Sequence[ShardId]) -> None:
         """Forget these shards' checkpoints."""
         rows = [(self._pipeline, shard) for shard in shards]
-        await self._in_thread(lambda: self._write("DELETE FROM checkpoints WHERE pipeline = ? AND shard = ?", rows))
+        await self._database.run(lambda: self._write("DELETE FROM checkpoints WHERE pipeline = ? AND shard = ?", rows))
 
     async def close(self) -> None:
         """Close the file and let go of the lock."""
-        await self._in_thread(self._close)
-        self._thread.shutdown(wait=False)
+        await self._database.close()
+        self._release_lock()
 
     def _open(self) -> None:
         if self._exclusive:
             self._take_lock()
         try:
-            connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute(_TABLE)
+            self._database.connect(_TABLE)
         except sqlite3.Error as error:
             self._release_lock()
             raise ConfigError(f"checkpoints cannot be kept in {self._path}: {error}") from error
-        self._connection = connection
 
     def _all(self) -> dict[ShardId, Checkpoint]:
         query = "SELECT shard, position, clock FROM checkpoints WHERE pipeline = ? ORDER BY shard"
         try:
-            rows = self._opened().execute(query, (self._pipeline,)).fetchall()
+            rows = self._database.connection.execute(query, (self._pipeline,)).fetchall()
         except sqlite3.Error as error:
             raise CheckpointError(f"checkpoints cannot be read from {self._path}: {error}") from error
         return {shard: Checkpoint(int(position), int(clock)) for shard, position, clock in rows}
@@ -114,22 +101,11 @@ class SQLiteCheckpoints:
     def _write(self, statement: str, rows: Sequence[tuple[str, ...]]) -> None:
         if self._lock is None:
             self._take_lock()
-        connection = self._opened()
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
+            with self._database.transaction() as connection:
                 connection.executemany(statement, rows)
-                connection.execute("COMMIT")
-            except sqlite3.Error:
-                with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back already (full disk)
-                    connection.execute("ROLLBACK")
-                raise
         except sqlite3.Error as error:
             raise CheckpointError(f"checkpoints cannot be saved in {self._path}: {error}") from error
-
-    def _opened(self) -> sqlite3.Connection:
-        assert self._connection is not None, "open() comes first"
-        return self._connection
 
     def _take_lock(self) -> None:
         try:
@@ -153,12 +129,3 @@ class SQLiteCheckpoints:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        self._release_lock()
-
-    async def _in_thread(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)

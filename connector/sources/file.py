@@ -221,7 +221,7 @@ class FileSource:
 
 def _newest_shard(path: str, saved: Mapping[ShardId, Checkpoint]) -> ShardId:
     """The shard of the path's file that was there last, by the checkpoints. A normalised path never holds ``//2``."""
-    first = f"file:{path}"
+    first = "file:" + os.fsencode(path).decode("utf-8", "backslashreplace")  # any text, for any store
     generations = [int(shard[len(first) + 2 :]) for shard in saved if re.fullmatch(re.escape(first) + r"//\d+", shard)]
     return f"{first}//{max(generations)}" if generations else first
 

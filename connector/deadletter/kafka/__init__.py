@@ -1,0 +1,5 @@
+"""Dead letters in a Kafka topic."""
+
+from connector.deadletter.kafka.destination import KafkaDeadLetters, KafkaDeadLettersConfig
+
+__all__ = ["KafkaDeadLetters", "KafkaDeadLettersConfig"]
