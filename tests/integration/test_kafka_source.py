@@ -6,9 +6,9 @@ import asyncio
 import random
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewPartitions
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from connector.checkpoints.protocol import Checkpoint
 from connector.errors import CheckpointError, ConfigError, SourceError
@@ -354,6 +354,52 @@ async def test_a_broker_that_restarts_is_waited_for_and_nothing_is_lost(
             f"{topic}/0": Checkpoint(1000, next(member.clocks) - 2),
             f"{topic}/1": Checkpoint(1000, next(member.clocks) - 2),
         }
+
+
+def delete(kafka: KafkaServer, topic: str) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.delete_topics([topic])[topic].result()
+
+
+@asynchronous
+async def test_a_topic_that_is_deleted_while_it_is_read_stops_the_source_after_a_while(
+    kafka: KafkaServer, kafka_topic: MakeTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector.sources.kafka.troubles.MISSING_S", 3.0)
+    monkeypatch.setattr("connector.sources.kafka.troubles.LOOK_AGAIN_S", 0.5)
+    topic = kafka_topic()
+    produce(kafka, topic, range(10))
+    options = {"topic.metadata.refresh.interval.ms": 500}
+    async with Member(kafka, topic, new_group(), options=options) as member:
+        await member.reading.until(10)
+        delete(kafka, topic)
+        with pytest.raises(SourceError, match="is gone"):
+            await member.reading.for_a_while(1000)
+
+
+@asynchronous
+async def test_a_topic_that_is_made_anew_while_it_is_read_is_read_from_its_new_beginning_if_told_so(
+    kafka: KafkaServer, kafka_topic: MakeTopic
+) -> None:
+    topic = kafka_topic()
+    produce(kafka, topic, range(100))
+    options = {"topic.metadata.refresh.interval.ms": 500}
+    async with Member(kafka, topic, new_group(), out_of_range="earliest", options=options) as member:
+        await member.reading.until(100)
+        await member.save()
+        delete(kafka, topic)
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result()
+                    break
+                except KafkaException:
+                    await asyncio.sleep(0.2)
+        produce(kafka, topic, range(1000, 1005))
+        await member.reading.until(105)
+        assert member.numbers[100:] == list(range(1000, 1005))
+        assert [what for what, _ in member.listener.told] == ["assigned", "lost", "assigned"]
 
 
 @asynchronous
