@@ -47,13 +47,16 @@ class StoppedByPoison(MillraceError):
 class Failure:
     """What is known of a change that failed and is tried again."""
 
-    __slots__ = ("count", "first_ms", "kind", "reason")
+    __slots__ = ("count", "first_ms")
 
     def __init__(self, first_ms: int) -> None:
         self.count = 0
         self.first_ms = first_ms
-        self.kind = ErrorKind.RETRIES_EXHAUSTED
-        self.reason: Retry | None = None
+
+
+def _without(changes: list[Change], gone: Sequence[Change]) -> list[Change]:
+    gone_ids = set(map(id, gone))
+    return [change for change in changes if id(change) not in gone_ids]
 
 
 Bury = Callable[[list[Poison]], Awaitable[None]]
@@ -93,6 +96,9 @@ class Courier:
     async def deliver(self, batch: list[Change]) -> None:
         """Bring a batch to its end. Raises StoppedByPoison where that is the route's policy."""
         earlier: dict[str, list[Change]] = {}
+        if lost := self._drop_lost(batch):
+            # Before superseding: what a lost shard's next owner reads again must not stand for what is still ours.
+            batch = _without(batch, lost)
         if self._supersedes:
             batch, earlier = supersede(batch, self._place_attributes)
         parts = [batch]
@@ -103,24 +109,26 @@ class Courier:
             part = await self._still_ours(parts.pop(), earlier, parts)
             if not part:
                 continue
+            kind = ErrorKind.RETRIES_EXHAUSTED
             try:
                 outcomes = await self._writer.write(part)
             except SinkUnavailable:
                 parts.append(part)
                 continue
             except Exception as error:
-                self._tally.last_error = f"{type(error).__name__}: {error}"
+                # Its name only: what a foreign exception says may hold attribute values. The dead letter keeps it all.
+                self._tally.last_error = f"the sink raised {type(error).__name__}"
                 if len(part) > 1:
                     self._tally.bisections += 1
                     middle = len(part) // 2
                     parts.extend((part[middle:], part[:middle]))
                     continue
-                failures.setdefault(id(part[0]), Failure(self._clock.now_ms())).kind = ErrorKind.UNKNOWN
+                kind = ErrorKind.UNKNOWN
                 outcomes = [Retry(type(error).__name__, str(error))]
             if outcomes.count(APPLIED) == len(outcomes):
                 self._applied(part, earlier)
                 continue
-            await self._sort(part, outcomes, earlier, failures, parts)
+            await self._sort(part, outcomes, earlier, failures, parts, kind=kind)
 
     async def refuse(self, poison: list[Poison]) -> None:
         """Dead-letter changes that the route itself could not take (a filter without its image)."""
@@ -142,13 +150,15 @@ class Courier:
         self, part: list[Change], earlier: dict[str, list[Change]], parts: list[list[Change]]
     ) -> list[Change]:
         """Drop what belongs to a lost shard; dead-letter what a held key keeps back; the rest may be written."""
-        lost = self._drop_lost(part)
-        if lost:
-            gone = {id(change) for change in lost}
+        if lost := self._drop_lost(part):
+            part = _without(part, lost)
             for change in lost:
-                if older := earlier.pop(change.key, None):
-                    self._finish(older, Ending.ABANDONED)
-            part = [change for change in part if id(change) not in gone]
+                older = earlier.pop(change.key, [])
+                if older := _without(older, self._drop_lost(older)):
+                    # They are of another shard, which is still ours: the last of them stands in for the lost one.
+                    parts.append([older.pop()])
+                    if older:
+                        earlier[change.key] = older
         if self._held:
             behind = [change for change in part if self._behind_a_letter(change)]
             if behind:
@@ -189,12 +199,19 @@ class Courier:
         earlier: dict[str, list[Change]],
         failures: dict[int, Failure],
         parts: list[list[Change]],
+        *,
+        kind: ErrorKind,
     ) -> None:
-        """Treat each outcome by its kind; what is to be tried again goes back on top of the parts, after a wait."""
+        """Treat each outcome by its kind; what is to be tried again goes back on top of the parts, after a wait.
+
+        ``kind`` is what an exhausted Retry is called. A Retry behind another one of the same key is no failure of its
+        own (a sink must answer so, to keep the order): it costs that change no attempt.
+        """
         applied: list[Change] = []
         stale: list[Change] = []
         poison: list[Poison] = []
         again: list[Change] = []
+        waited_for: set[str] = set()
         wait_s = 0.0
         now_ms = self._clock.now_ms()
         for change, outcome in zip(part, outcomes, strict=True):
@@ -204,18 +221,23 @@ class Courier:
                 case Stale():
                     stale.append(change)
                 case Rejected(reason, detail):
-                    count = failures[id(change)].count if id(change) in failures else 0
-                    poison.append(Poison(change, ErrorKind.REJECTED, reason, detail, count + 1, now_ms))
+                    failure = failures.get(id(change)) or Failure(now_ms)
+                    attempts = failure.count + 1
+                    poison.append(Poison(change, ErrorKind.REJECTED, reason, detail, attempts, failure.first_ms))
                 case Retry(reason, _, after_s):
                     self._tally.retries[reason] += 1
+                    if change.key in waited_for:
+                        again.append(change)
+                        continue
+                    waited_for.add(change.key)
                     failure = failures.setdefault(id(change), Failure(now_ms))
                     failure.count += 1
-                    failure.reason = outcome
-                    if verdict := self._given_up(change, failure, now_ms):
+                    if verdict := self._given_up(change, outcome, kind, failure, now_ms):
                         poison.append(verdict)
                     else:
                         again.append(change)
-                        wait_s = max(wait_s, backoff(self._policy, failure.count, self._chance.random()), after_s or 0)
+                        asked_s = min(after_s or 0.0, self._policy.backoff_max_s)
+                        wait_s = max(wait_s, backoff(self._policy, failure.count, self._chance.random()), asked_s)
         if applied:
             self._applied(applied, earlier)
         if stale:
@@ -228,16 +250,14 @@ class Courier:
         if again:
             await self._clock.sleep(wait_s)
 
-    def _given_up(self, change: Change, failure: Failure, now_ms: int) -> Poison | None:
+    def _given_up(self, change: Change, retry: Retry, kind: ErrorKind, failure: Failure, now_ms: int) -> Poison | None:
         """The poison that a failing change becomes when it was tried often enough, or got too old."""
-        assert failure.reason is not None
-        kind = failure.kind
         max_age_s = self._policy.max_age_s
         if max_age_s is not None and now_ms - change.timestamp_ms > max_age_s * 1000:
             kind = ErrorKind.TOO_OLD
         elif failure.count <= self._policy.retry_attempts:
             return None
-        return Poison(change, kind, failure.reason.reason, failure.reason.detail, failure.count, failure.first_ms)
+        return Poison(change, kind, retry.reason, retry.detail, failure.count, failure.first_ms)
 
     async def _dead_letter(
         self, poison: list[Poison], earlier: dict[str, list[Change]], parts: list[list[Change]]
@@ -247,8 +267,9 @@ class Courier:
             return
         if self._policy.on_poison is OnPoison.STOP:
             first = poison[0]
+            # Without its key: a key is made of attribute values, which stay out of logs and pages.
             message = (
-                f"the change of key {first.change.key} at {first.change.shard}:{first.change.position} is poison "
+                f"the change at {first.change.shard}:{first.change.position} is poison "
                 f"({first.kind}, {first.code}) and the route says on_poison: stop"
             )
             raise StoppedByPoison(message)

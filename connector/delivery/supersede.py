@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 from connector.change import Change
+
+_version = attrgetter("version")
 
 
 def supersede(
@@ -15,6 +18,9 @@ def supersede(
     It holds only as far as the effect depends on the key alone: a change whose key lacks one of ``place_attributes``
     (a cache key or document id made of other attributes) supersedes nothing and is not superseded, since every
     image's place counts.
+
+    The last change of a key is the one with the highest version: a key that moved to another shard may be read there
+    before what its old shard still holds of it.
     """
     last = {change.key: change for change in batch}
     if len(last) == len(batch):
@@ -25,6 +31,12 @@ def supersede(
     for change in batch:
         if last[change.key] is not change:
             earlier.setdefault(change.key, []).append(change)
+    for key, older in earlier.items():
+        older.sort(key=_version)
+        if older[-1].version > last[key].version:
+            older.append(last[key])
+            older.sort(key=_version)
+            last[key] = older.pop()
     return list(last.values()), earlier
 
 
