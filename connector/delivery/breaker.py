@@ -28,19 +28,20 @@ class Breaker:
         self._open_until = 0.0
         self._changed = asyncio.Event()
 
-    async def admit(self) -> None:
-        """Wait until a call may go through. While the sink is down that is one probe at a time."""
+    async def admit(self) -> bool:
+        """Wait until a call may go through; says whether it is the probe (one at a time, while the sink is down)."""
         while self.state is not BreakerState.CLOSED:
             wait_s = self._open_until - self._clock.monotonic()
             if self.state is BreakerState.OPEN and wait_s <= 0:
                 self.state = BreakerState.HALF_OPEN
-                return
+                return True
             changed = self._changed
             try:
                 async with asyncio.timeout(wait_s if self.state is BreakerState.OPEN else None):
                     await changed.wait()
             except TimeoutError:
                 pass
+        return False
 
     def answered(self) -> None:
         """The sink answered (whatever it said of the changes): it is there."""
@@ -49,12 +50,17 @@ class Breaker:
         if self.state is not BreakerState.CLOSED:
             self._change(BreakerState.CLOSED)
 
-    def unavailable(self, wait_s: float) -> None:
-        """A call found the sink unavailable; if the breaker opens (or stays open), it is for ``wait_s``."""
+    def unavailable(self, wait_s: float, *, probe: bool = False) -> None:
+        """A call found the sink unavailable; if the breaker opens (or stays open), it is for ``wait_s``.
+
+        A call from before the breaker opened may end while the probe is under way: only the probe's own end counts.
+        """
         self.failures += 1
         if self.unavailable_since_ms is None:
             self.unavailable_since_ms = self._clock.now_ms()
-        if self.state is BreakerState.HALF_OPEN or self.failures >= self._failures_max:
+        if self.state is BreakerState.HALF_OPEN and not probe:
+            return
+        if probe or self.failures >= self._failures_max:
             self._open_until = self._clock.monotonic() + wait_s
             self._change(BreakerState.OPEN)
 
@@ -88,7 +94,7 @@ class WritesAtOnce:
     async def __aexit__(self, *_: object) -> None:
         async with self._free:
             self.under_way -= 1
-            self._free.notify()
+            self._free.notify_all()  # not one: the limit may have risen since the others began to wait
 
     def throttled(self) -> None:
         """Halve, down to one."""
