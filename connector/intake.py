@@ -10,6 +10,7 @@ from connector.change import RecordBatch
 from connector.clock import Clock
 from connector.codecs.protocol import Codec, Undecodable
 from connector.deadletter.envelope import DeadLetter, ErrorKind, letter_id
+from connector.delivery.bounds import Bounds
 from connector.delivery.counts import Ending
 from connector.delivery.ledger import Ledger, Segment
 from connector.delivery.route import Route
@@ -19,13 +20,14 @@ from connector.delivery.versions import stamp
 class Intake:
     """Takes batches in. Synchronous and whole: when it returns, every record of the batch is in the ledger."""
 
-    def __init__(self, *, codec: Codec, routes: Sequence[Route], pipeline: str, clock: Clock) -> None:
+    def __init__(self, *, codec: Codec, routes: Sequence[Route], bounds: Bounds, pipeline: str, clock: Clock) -> None:
         self.records = 0
         self.empty = 0
         self.changes = 0
         self.undecodable: Counter[str] = Counter()
         self._codec = codec
         self._routes = routes
+        self._bounds = bounds
         self._pipeline = pipeline
         self._clock = clock
         self._to_bury: deque[tuple[Segment, Undecodable]] = deque()
@@ -52,14 +54,14 @@ class Intake:
         if changes:
             for route in self._routes:
                 route.accept(segment, changes)
-        if not segment.pending:
-            ledger.advance(self._clock.now_ms())
+        ledger.release(segment, self._clock.now_ms())
 
     def _set_aside(self, segment: Segment, undecodable: Sequence[Undecodable]) -> None:
         counts = segment.ledger.counts[self.decode_number]
         counts.read += len(undecodable)
         counts.in_flight += len(undecodable)
         segment.pending += len(undecodable)
+        self._bounds.take(len(undecodable), sum([_size(item) for item in undecodable]))
         for item in undecodable:
             self.undecodable[item.error.code] += 1
             self._to_bury.append((segment, item))
@@ -73,7 +75,8 @@ class Intake:
                 await self._waiting.wait()
             batch = [self._to_bury.popleft() for _ in range(min(len(self._to_bury), 500))]
             ours = [(segment, item) for segment, item in batch if not segment.ledger.lost]
-            await bury([self._letter(segment, item) for segment, item in ours])
+            if ours:
+                await bury([self._letter(segment, item) for segment, item in ours])
             kept = {id(item) for _, item in ours}
             for segment, item in batch:
                 counts = segment.ledger.counts[self.decode_number]
@@ -81,6 +84,7 @@ class Intake:
                 counts.ended[Ending.DEAD_LETTERED if id(item) in kept else Ending.ABANDONED] += 1
                 segment.pending -= 1
                 segment.ledger.advance(self._clock.now_ms())
+                self._bounds.release(1, _size(item))
             done.set()
 
     def _letter(self, segment: Segment, item: Undecodable) -> DeadLetter:
@@ -101,3 +105,7 @@ class Intake:
             format=self._codec.name,
             record=item.record,
         )
+
+
+def _size(item: Undecodable) -> int:
+    return len(item.record.value or b"")

@@ -108,7 +108,7 @@ class Pipeline:
             )
             for number, plan in enumerate(routes)
         ]
-        self.intake = Intake(codec=codec, routes=self.routes, pipeline=options.name, clock=clock)
+        self.intake = Intake(codec=codec, routes=self.routes, bounds=self.bounds, pipeline=options.name, clock=clock)
         self._moved = asyncio.Event()
         for route in self.routes:
             route.finished = self._moved
@@ -240,10 +240,7 @@ class Pipeline:
             for ledger in ledgers:
                 if ledger.target is None:
                     ledger.target = ledger.end = ends.get(ledger.shard)
-        return all(
-            ledger.target is not None and ledger.watermark is not None and ledger.watermark.position >= ledger.target
-            for ledger in ledgers
-        )
+        return all(ledger.target is not None and ledger.finished_position >= ledger.target for ledger in ledgers)
 
     async def look_at_ends(self) -> None:
         """Ask the source for the shards' ends, for lag."""
@@ -252,7 +249,7 @@ class Pipeline:
         for shard, end in ends.items():
             if (ledger := self.shards.owned.get(shard)) is not None:
                 ledger.end = end
-                if ledger.idle and (ledger.watermark is None or ledger.watermark.position >= end):
+                if ledger.idle and ledger.finished_position >= end:
                     ledger.moved_ms = now_ms
 
     async def _release_held(self) -> None:

@@ -74,7 +74,7 @@ def _route(route: Route, sink_type: str) -> RouteSnapshot:
 
 def _shard(ledger: Ledger, names: list[str], now_ms: int) -> ShardSnapshot:
     position = ledger.read_position or 0
-    watermark = ledger.watermark.position if ledger.watermark else position
+    watermark = ledger.finished_position
     # The end is asked for now and then: what was read since is beyond it.
     end = None if ledger.end is None else max(ledger.end, position)
     caught_up = ledger.idle and end is not None and watermark >= end

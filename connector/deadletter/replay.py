@@ -205,6 +205,7 @@ class Replay:
         for name, changes in to_send.items():
             changes.sort(key=lambda change: (change.version, change.shard, change.position, change.index))
             self._lines[name].route.accept(segment, changes)
+        self._ledger.release(segment, self._clock.now_ms())
 
     async def _until_ended(self, names: Collection[str]) -> None:
         """Wait for the last ending, marking letters on the way; routes whose sink stays unavailable are given up."""

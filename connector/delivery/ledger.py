@@ -28,7 +28,8 @@ class Segment:
         self.delivery_bytes: Final = delivery_bytes
         """The average bytes of a change of this segment, for the bounds in flight."""
         self.newest_ms: Final = newest_ms
-        self.pending = 0
+        self.pending = 1
+        """Changes that some route has not finished, and one more until ``release``."""
 
 
 class Ledger:
@@ -55,8 +56,9 @@ class Ledger:
         self._segments: deque[Segment] = deque()
 
     def open_segment(self, next_position: Position, delivery_bytes: int, newest_ms: int) -> Segment:
-        """Take note of a run of records, read just now. Its changes are then stamped with it (``seal``), and the routes
-        add what they take to its ``pending``."""
+        """Take note of a run of records, read just now. Its changes are then stamped with it (``seal``), the routes add
+        what they take to its ``pending``, and when every route has had its turn it is let go (``release``): until then
+        the watermark stays before it, even if a route fails on the way."""
         self.read_position = next_position
         segment = Segment(self, next_position, delivery_bytes, newest_ms)
         self._segments.append(segment)
@@ -65,6 +67,12 @@ class Ledger:
     def seal(self, segment: Segment, clock: int) -> None:
         """Take note of the version clock after the segment's last change."""
         self.clock = segment.clock = clock
+
+    def release(self, segment: Segment, now_ms: int) -> None:
+        """Every route has taken what it wants of the segment: from now on it is finished when they are."""
+        segment.pending -= 1
+        if not segment.pending:
+            self.advance(now_ms)
 
     def advance(self, now_ms: int) -> bool:
         """Move the watermark over the finished segments at the front; says whether it moved."""
@@ -78,6 +86,11 @@ class Ledger:
         if moved:
             self.moved_ms = now_ms
         return moved
+
+    @property
+    def finished_position(self) -> Position:
+        """Everything before it is finished. 0 where nothing is and there was no checkpoint: nothing lies before."""
+        return self.watermark.position if self.watermark else 0
 
     @property
     def idle(self) -> bool:
