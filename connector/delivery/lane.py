@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import islice
 
 from connector.change import Change
 from connector.clock import Clock
@@ -61,9 +62,14 @@ class Lane:
                 await self._deliver(self._take())
 
     async def _gather(self) -> None:
-        """Wait for a batch to fill, at most for the window."""
+        """Wait for a batch to fill, by size or by bytes, at most for the window."""
         until = self._clock.monotonic() + self._policy.batch_window_s
+        counted = held = 0
         while len(self.queue) < self._policy.batch_size and (wait_s := until - self._clock.monotonic()) > 0:
+            held += sum([len(change.record.value or b"") for change in islice(self.queue, counted, None)])
+            counted = len(self.queue)
+            if held >= self._policy.batch_bytes:
+                return
             self._waiting.clear()
             try:
                 async with asyncio.timeout(wait_s):
