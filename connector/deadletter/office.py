@@ -12,6 +12,8 @@ from connector.deadletter.protocol import DeadLetters
 from connector.errors import DeadLetterError
 
 WAIT_MAX_S = 30.0
+LEARN_FAILURES_MAX = 12
+"""How often in a row the held keys may fail to be read (about two to four minutes with the waits between)."""
 
 
 class DeadLetterOffice:
@@ -33,12 +35,32 @@ class DeadLetterOffice:
         await self.destination.open()
 
     async def learn_held_keys(self) -> None:
-        """Read which keys are held: needed whenever shards are assigned, since their last owner may have added some."""
+        """Read which keys are held: needed whenever shards are assigned, since their last owner may have added some.
+
+        A destination that is down is asked again for some minutes; then DeadLetterError, since without knowing the
+        held keys nothing may be delivered.
+        """
+        failures = 0
+        while True:
+            try:
+                await self._learn()
+            except DeadLetterError as error:
+                failures += 1
+                if failures == LEARN_FAILURES_MAX:
+                    raise
+                await self._wait(error, failures)
+            else:
+                self.last_error = ""
+                return
+
+    async def _learn(self) -> None:
+        self._turn += 1  # a release that began to look before this must not let go of what is learned here
         async for stored in self.destination.letters():
             letter = stored.letter
             if letter.holds_key and letter.key is not None:
                 held = self.held(letter.route)
                 held[letter.key] = min(letter.version, held.get(letter.key, letter.version))
+                self._appended[letter.route, letter.key] = self._turn
 
     def held(self, route: str) -> dict[str, int]:
         """The held keys of a route, each with the version of the letter that holds it. Live: the route adds to it."""
@@ -57,12 +79,15 @@ class DeadLetterOffice:
                     await self.destination.append(letters)
                 except DeadLetterError as error:
                     failures += 1
-                    self.last_error = str(error)
-                    wait_s = min(WAIT_MAX_S, 0.1 * 2.0 ** min(failures, 10))
-                    await self._clock.sleep(wait_s * (0.5 + 0.5 * self._chance.random()))
+                    await self._wait(error, failures)
                 else:
                     self.last_error = ""
                     return
+
+    async def _wait(self, error: DeadLetterError, failures: int) -> None:
+        self.last_error = str(error)
+        wait_s = min(WAIT_MAX_S, 0.1 * 2.0 ** min(failures, 10))
+        await self._clock.sleep(wait_s * (0.5 + 0.5 * self._chance.random()))
 
     async def release(self) -> int:
         """Let go of held keys whose letters have been replayed or purged meanwhile; says how many.
