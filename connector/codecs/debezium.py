@@ -141,7 +141,7 @@ def _time_ms(payload: Payload, record: Record) -> int:
     """When the database made the change; failing that, when Debezium saw it; failing that, the record's own time."""
     if payload.source is not None and payload.source.ts_ms is not None:
         return checked_ms(payload.source.ts_ms)
-    return record.timestamp_ms if payload.ts_ms is None else checked_ms(payload.ts_ms)
+    return checked_ms(record.timestamp_ms if payload.ts_ms is None else payload.ts_ms)
 
 
 def _check_empty(op: str | None, value: bytes) -> None:

@@ -17,6 +17,7 @@ from connector.codecs.dynamodb_images import DYNAMODB_IMAGES
 from connector.codecs.json_reading import JSON_ERRORS, check_utf8, decode_error
 from connector.codecs.key_reader import KeyReader
 from connector.codecs.protocol import Decoded, Undecodable
+from connector.codecs.stream_times import checked_ms
 from connector.errors import DecodeError
 
 _ABSENT = msgspec.Raw()
@@ -106,7 +107,7 @@ def decode_records(shard: ShardId, records: Sequence[Record], keys: KeyReader, r
                         images=DYNAMODB_IMAGES,
                         index=index,
                         event_id=entry.event_id or f"{shard}:{record.position}:{index}",
-                        timestamp_ms=record.timestamp_ms if body.time is None else read_time(body),
+                        timestamp_ms=checked_ms(record.timestamp_ms) if body.time is None else read_time(body),
                         new_image=new_image,
                         old_image=old_image,
                         identity=identity,
