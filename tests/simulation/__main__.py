@@ -1,4 +1,4 @@
-"""``python -m tests.simulation SEED [COUNT]``: play histories and tell them; a failing seed fails the same way again."""
+"""``python -m tests.simulation SEED [COUNT]``: play and tell histories; a failing seed fails the same way again."""
 
 from __future__ import annotations
 

@@ -277,6 +277,8 @@ class ModelSource:
             if self._world.generations[shard] != generation:
                 continue
             self.generations[shard] = generation
+            # What was taken before it was given again (while this member drained, say) is no loss any more.
+            self.taken.discard(shard)
             checkpoint = (await self._store.load([shard])).get(shard)
             self.positions[shard] = checkpoint.position if checkpoint else 0
             await self._listener.assigned({shard: checkpoint})
