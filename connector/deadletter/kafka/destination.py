@@ -51,6 +51,7 @@ class KafkaDeadLetters:
     """
 
     config_model: ClassVar[type[BaseModel]] = KafkaDeadLettersConfig
+    from_source: ClassVar[frozenset[str]] = frozenset({"brokers", "tls", "sasl"})
 
     def __init__(self, config: KafkaDeadLettersConfig, pipeline: str) -> None:
         self._config = config
