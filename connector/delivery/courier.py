@@ -22,7 +22,7 @@ from connector.clock import Clock
 from connector.deadletter.envelope import ErrorKind
 from connector.delivery.counts import Ending
 from connector.delivery.policy import OnPoison, RoutePolicy, backoff
-from connector.delivery.supersede import supersede, unique_runs
+from connector.delivery.supersede import Earlier, supersede, unique_runs
 from connector.delivery.tally import Tally
 from connector.delivery.writer import Writer
 from connector.errors import MillraceError, SinkUnavailable
@@ -95,7 +95,7 @@ class Courier:
 
     async def deliver(self, batch: list[Change]) -> None:
         """Bring a batch to its end. Raises StoppedByPoison where that is the route's policy."""
-        earlier: dict[str, list[Change]] = {}
+        earlier: Earlier = {}
         if lost := self._drop_lost(batch):
             # Before superseding: what a lost shard's next owner reads again must not stand for what is still ours.
             batch = _without(batch, lost)
@@ -134,31 +134,25 @@ class Courier:
         """Dead-letter changes that the route itself could not take (a filter without its image)."""
         await self._dead_letter([item for item in poison if not self._drop_lost([item.change])], {}, [])
 
-    def _applied(self, part: Sequence[Change], earlier: dict[str, list[Change]]) -> None:
+    def _applied(self, part: Sequence[Change], earlier: Earlier) -> None:
         now_ms = self._clock.now_ms()
         self._tally.end_to_end_seconds.observe_many([(now_ms - change.timestamp_ms) / 1000 for change in part])
         self._finish(part, Ending.APPLIED)
         self._finish_superseded(part, earlier)
 
-    def _finish_superseded(self, part: Sequence[Change], earlier: dict[str, list[Change]]) -> None:
+    def _finish_superseded(self, part: Sequence[Change], earlier: Earlier) -> None:
         if earlier:
-            done = [old for change in part for old in earlier.pop(change.key, ())]
+            done = [old for change in part for old in earlier.pop(id(change), ())]
             if done:
                 self._finish(done, Ending.SUPERSEDED)
 
-    async def _still_ours(
-        self, part: list[Change], earlier: dict[str, list[Change]], parts: list[list[Change]]
-    ) -> list[Change]:
+    async def _still_ours(self, part: list[Change], earlier: Earlier, parts: list[list[Change]]) -> list[Change]:
         """Drop what belongs to a lost shard; dead-letter what a held key keeps back; the rest may be written."""
         if lost := self._drop_lost(part):
             part = _without(part, lost)
             for change in lost:
-                older = earlier.pop(change.key, [])
-                if older := _without(older, self._drop_lost(older)):
-                    # They are of another shard, which is still ours: the last of them stands in for the lost one.
-                    parts.append([older.pop()])
-                    if older:
-                        earlier[change.key] = older
+                if older := earlier.pop(id(change), None):
+                    self._finish(older, Ending.ABANDONED)
         if self._held:
             behind = [change for change in part if self._behind_a_letter(change)]
             if behind:
@@ -169,16 +163,14 @@ class Courier:
     def _behind_a_letter(self, change: Change) -> bool:
         return self._held.get(change.key, change.version) < change.version
 
-    async def _hold_back(
-        self, behind: list[Change], earlier: dict[str, list[Change]], parts: list[list[Change]]
-    ) -> None:
+    async def _hold_back(self, behind: list[Change], earlier: Earlier, parts: list[list[Change]]) -> None:
         """Dead-letter held changes with those that they superseded, but for ones older than the letter itself."""
         held: list[Change] = []
         for change in behind:
-            older = earlier.pop(change.key, [])
+            older = earlier.pop(id(change), [])
             before = [old for old in older if not self._behind_a_letter(old)]
             if before:
-                earlier[change.key] = before
+                earlier[id(change)] = before
             held.extend(older[len(before) :])
             held.append(change)
         now_ms = self._clock.now_ms()
@@ -196,7 +188,7 @@ class Courier:
         self,
         part: list[Change],
         outcomes: Sequence[Outcome],
-        earlier: dict[str, list[Change]],
+        earlier: Earlier,
         failures: dict[int, Failure],
         parts: list[list[Change]],
         *,
@@ -259,9 +251,7 @@ class Courier:
             return None
         return Poison(change, kind, retry.reason, retry.detail, failure.count, failure.first_ms)
 
-    async def _dead_letter(
-        self, poison: list[Poison], earlier: dict[str, list[Change]], parts: list[list[Change]]
-    ) -> None:
+    async def _dead_letter(self, poison: list[Poison], earlier: Earlier, parts: list[list[Change]]) -> None:
         """Bury poison changes; what they had superseded is written in their stead: a key keeps its last good state."""
         if not poison:
             return
@@ -279,8 +269,9 @@ class Courier:
             self._tally.dead_letters[item.kind, item.code] += 1
             if self._policy.on_poison is OnPoison.HOLD_KEY:
                 self._held[key] = min(version, self._held.get(key, version))
-            if older := earlier.get(key):
-                parts.append([older.pop()])
-                if not older:
-                    del earlier[key]
+            if older := earlier.pop(id(item.change), None):
+                stand_in = older.pop()
+                parts.append([stand_in])
+                if older:
+                    earlier[id(stand_in)] = older
         self._finish([item.change for item in poison], Ending.DEAD_LETTERED)

@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
 
 from connector.change import Change
 
-_version = attrgetter("version")
+Earlier = dict[int, list[Change]]
+"""By the ``id`` of a change that is written: the earlier ones of its key that it supersedes, in order."""
 
 
-def supersede(
-    batch: Sequence[Change], place_attributes: frozenset[str]
-) -> tuple[list[Change], dict[str, list[Change]]]:
-    """Split a batch into the changes to write, one a key, and by key the earlier ones that they supersede.
+def supersede(batch: Sequence[Change], place_attributes: frozenset[str]) -> tuple[list[Change], Earlier]:
+    """Split a batch into the changes to write, one a key, and the earlier ones that they supersede.
+
+    Only changes of one shard supersede each other: between shards there is no order but that of versions, and equal
+    keys of two topics may be two tables' items.
 
     It holds only as far as the effect depends on the key alone: a change whose key lacks one of ``place_attributes``
     (a cache key or document id made of other attributes) supersedes nothing and is not superseded, since every
     image's place counts.
-
-    The last change of a key is the one with the highest version: a key that moved to another shard may be read there
-    before what its old shard still holds of it.
     """
     last = {change.key: change for change in batch}
     if len(last) == len(batch):
         return list(batch), {}
     if place_attributes and not all(place_attributes <= change.keys.keys() for change in last.values()):
         return list(batch), {}
-    earlier: dict[str, list[Change]] = {}
+    earlier: Earlier = {}
     for change in batch:
-        if last[change.key] is not change:
-            earlier.setdefault(change.key, []).append(change)
-    for key, older in earlier.items():
-        older.sort(key=_version)
-        if older[-1].version > last[key].version:
-            older.append(last[key])
-            older.sort(key=_version)
-            last[key] = older.pop()
+        winner = last[change.key]
+        if winner is change:
+            continue
+        if winner.shard != change.shard:
+            return _by_shard(batch)
+        earlier.setdefault(id(winner), []).append(change)
+    return list(last.values()), earlier
+
+
+def _by_shard(batch: Sequence[Change]) -> tuple[list[Change], Earlier]:
+    """The same where a key comes from several shards (a topic was repartitioned, or two tables share a route)."""
+    last = {(change.shard, change.key): change for change in batch}
+    earlier: Earlier = {}
+    for change in batch:
+        winner = last[change.shard, change.key]
+        if winner is not change:
+            earlier.setdefault(id(winner), []).append(change)
     return list(last.values()), earlier
 
 
