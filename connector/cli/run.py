@@ -38,16 +38,15 @@ def run(
 
     import uvloop
 
-    from connector.config.load import load_all
-    from connector.config.models import Config
+    from connector.config.load import load_all, process_options
     from connector.daemon import Daemon
     from connector.delivery.courier import StoppedByPoison
     from connector.errors import ConfigError
     from connector.observe import logs
 
     loaded = load_all(configs)
-    first: Config = next(iter(loaded.values()))
-    logs.configure(first.log.level, json=None if first.log.format == "auto" else first.log.format == "json")
+    admin, log = process_options(loaded.values())
+    logs.configure(log.level, json=None if log.format == "auto" else log.format == "json")
     pipelines = {name: pipeline for config in loaded.values() for name, pipeline in config.pipelines.items()}
     if unknown := set(only or ()) - pipelines.keys():
         raise ConfigError(f"--only names {sorted(unknown)[0]!r}; there are: {', '.join(sorted(pipelines))}")
@@ -55,7 +54,7 @@ def run(
         pipelines = {name: pipeline for name, pipeline in pipelines.items() if name in only}
 
     async def main() -> list[BaseException]:
-        return await Daemon(pipelines, first.admin, until_caught_up=until_caught_up).run()
+        return await Daemon(pipelines, admin, until_caught_up=until_caught_up).run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         failures = runner.run(main())

@@ -52,11 +52,14 @@ def main() -> None:
     console.print(arrivals(cache, cached))
     console.print(dead_letters())
     console.print("Try next:")
-    console.print('  .venv/bin/python -m sinks.search demo/search.db orders "teapot AND shipped"', markup=False)
+    console.print(
+        '  .venv/bin/python -m sinks.search demo/search.db orders "teapot AND shipped"', markup=False, soft_wrap=True
+    )
     console.print(
         f"  NUMBERS=string REDIS_URL=redis://127.0.0.1 .venv/bin/millrace dlq replay "
         f"{CONFIG.relative_to(Path.cwd())} --route search",
         markup=False,
+        soft_wrap=True,
     )
 
 
@@ -75,6 +78,7 @@ def embedded_redis() -> str:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = TcpFakeServer(("127.0.0.1", port), server_type="redis")
+    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"redis://127.0.0.1:{port}"
 
