@@ -45,6 +45,8 @@ _UNAVAILABLE_WORDS = (
     "UNBLOCKED",
     "WRONGPASS",
 )
+# What is left of a refusal once the cluster's client has wrapped it.
+_REFUSALS = ("invalid username-password pair", "Authentication required", "has no permissions to run")
 _REFUSED = (failures.AuthenticationError, failures.AuthorizationError, failures.NoPermissionError)
 _UNAVAILABLE = (
     failures.ConnectionError,
@@ -76,8 +78,8 @@ class Server:
         try:
             client = await self._connected()
             await client.ping()
-            self.about = await _about(client)
             await _try_unlink(client)
+            self.about = await _about(client)
         except Exception as error:
             await self.close()
             raise _refusal(error) or _unavailable(error) or error from error
@@ -177,7 +179,10 @@ class Server:
 async def _about(client: Redis | RedisCluster) -> str:
     try:
         said = await client.info("server", **({"target_nodes": "random"} if isinstance(client, RedisCluster) else {}))
-    except failures.NoPermissionError:
+    except failures.ResponseError:
+        # Forbidden to this user, or unknown to a server that only speaks like Redis (and may hang up over it).
+        if isinstance(client, Redis):
+            await client.connection_pool.disconnect()
         return "Redis"
     return f"Redis {said.get('redis_version', '?')}, {said.get('redis_mode', 'standalone')}"
 
@@ -195,7 +200,7 @@ async def _try_unlink(client: Redis | RedisCluster) -> None:
 def _refusal(error: Exception) -> ConfigError | None:
     """What only a person can mend, at start."""
     text = str(error)
-    if isinstance(error, _REFUSED) or text.startswith(("WRONGPASS", "NOAUTH", "NOPERM")):
+    if isinstance(error, _REFUSED) or any(words in text for words in _REFUSALS):
         return ConfigError(f"Redis refuses this user: {text}", path=("url",))
     if "Cluster mode is not enabled" in text or "cluster support disabled" in text:
         return ConfigError("the server is no cluster node: leave out 'cluster: true'", path=("cluster",))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from threading import Thread
 from typing import Any
 
 import pytest
+from fakeredis import TcpFakeServer
 from redis import Redis, RedisCluster
 
 from connector.change import Change
@@ -97,3 +100,16 @@ class TestInvalidatingACluster(InvalidatingContract):
     @pytest.fixture
     def make_sink(self, redis_cluster_database: ClusterServers) -> MakeSink:
         return lambda: redis_sink(redis_cluster_database.url, cluster=True, invalidate=[PREFIX + "{pk}", "list:{pk}"])
+
+
+class TestInvalidatingAnEmbeddedServer(InvalidatingContract):
+    """fakeredis over TCP: what runs where no Redis is. It knows no INFO and no scripts."""
+
+    @pytest.fixture
+    def make_sink(self) -> Iterator[MakeSink]:
+        server = TcpFakeServer(("127.0.0.1", 0), server_type="redis")
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield lambda: redis_sink(f"redis://127.0.0.1:{server.server_address[1]}", invalidate=[PREFIX + "{pk}"])
+        server.shutdown()
+        server.server_close()
