@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,6 +21,7 @@ from sinks.redis import RedisSink
 from sinks.redis.config import RedisSinkConfig
 from sinks.redis.write_through import FILL
 from sinks.testing import context, insert, modify, opened, remove
+from tests.servers.process import free_ports
 from tests.servers.redis import RedisCluster as ClusterServers
 from tests.servers.redis import RedisServer, running_redis
 
@@ -264,6 +267,20 @@ def test_a_cluster_must_be_said_to_be_one(redis_cluster_database: ClusterServers
         write(redis_sink(redis_cluster_database.url, invalidate=["order:{pk}"]))
     with pytest.raises(ConfigError, match="cluster: true"):
         write(redis_sink(redis_database.url, cluster=True, invalidate=["order:{pk}"]))
+
+
+def test_a_server_is_trusted_by_the_given_authority_and_by_no_other(tmp_path: Path) -> None:
+    certificate, key, (port,) = tmp_path / "server.pem", tmp_path / "server.key", free_ports(1)
+    subject = ["-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject]
+    subprocess.run([*request, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60)
+    files = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-auth-clients", "no")
+    with running_redis("--tls-port", str(port), *files):
+        url = f"rediss://127.0.0.1:{port}"
+        trusting = redis_sink(url, invalidate=["order:{pk}"], tls_ca=certificate)
+        assert write(trusting, [insert("a")]) == [[APPLIED]]
+        with pytest.raises(SinkUnavailable, match="certificate"):
+            write(redis_sink(url, invalidate=["order:{pk}"]))
 
 
 # A cluster in motion
