@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test servers lint format types check lock clean
+.PHONY: demo test chaos bench simulate servers readme lint format types lock clean
 
 $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,15 @@ demo: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.bench
+
+chaos: $(VENV)/.installed
+	MILLRACE_CHAOS=full $(BIN)/pytest tests/chaos
+
+simulate: $(VENV)/.installed
+	MILLRACE_SIMULATE=$(or $(SEEDS),0:5000) $(BIN)/pytest tests/simulation
+
+readme: $(VENV)/.installed
+	$(BIN)/python -m tests.readme
 
 test: $(VENV)/.installed
 	$(BIN)/pytest
