@@ -82,10 +82,12 @@ class Server:
             self.about = await _about(client)
         except Exception as error:
             await self.close()
+            if isinstance(error, failures.AskError) and not self.cluster:  # MovedError is one
+                raise _unsaid_cluster() from error
             raise _refusal(error) or _unavailable(error) or error from error
         if self.about.endswith("cluster") and not self.cluster:
             await self.close()
-            raise ConfigError("the server is a node of a Redis Cluster: write 'cluster: true'", path=("cluster",))
+            raise _unsaid_cluster()
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """The answer to each command, in order; an answer may be an exception that concerns that command alone.
@@ -195,6 +197,10 @@ async def _try_unlink(client: Redis | RedisCluster) -> None:
         if "command" in str(error):
             raise
         # The command is allowed; the probe's name lies outside of the keys that this user may touch.
+
+
+def _unsaid_cluster() -> ConfigError:
+    return ConfigError("the server is a node of a Redis Cluster: write 'cluster: true'", path=("cluster",))
 
 
 def _refusal(error: Exception) -> ConfigError | None:

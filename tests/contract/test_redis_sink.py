@@ -26,6 +26,7 @@ from sinks.testing import (
     context,
     insert,
 )
+from tests.contract.whole_clusters import wait_until_whole
 from tests.servers.redis import RedisCluster as ClusterServers
 from tests.servers.redis import RedisServer
 
@@ -40,6 +41,12 @@ def documents(client: Any) -> dict[str, dict[str, Any]]:
     """What a reader finds: the documents of all keys that have one."""
     found = (client.hget(key, "d") for key in client.scan_iter(match=f"{PREFIX}*"))
     return {item["pk"]: item for item in (json.loads(text) for text in found if text is not None)}
+
+
+@pytest.fixture
+def redis_cluster_database(redis_cluster_database: ClusterServers) -> ClusterServers:
+    """As elsewhere, and every node agrees that the cluster is up."""
+    return wait_until_whole(redis_cluster_database)
 
 
 class WritingContract(VersionedContract, ImageContract, PoisonContract, UnavailableContract):

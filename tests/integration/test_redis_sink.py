@@ -21,6 +21,7 @@ from sinks.redis import RedisSink
 from sinks.redis.config import RedisSinkConfig
 from sinks.redis.write_through import FILL
 from sinks.testing import context, insert, modify, opened, remove
+from tests.contract.whole_clusters import wait_until_whole
 from tests.servers.process import free_ports
 from tests.servers.redis import RedisCluster as ClusterServers
 from tests.servers.redis import RedisServer, running_redis
@@ -44,6 +45,12 @@ def write(sink: RedisSink, *batches: Sequence[Change]) -> list[Sequence[Outcome]
 def client(redis_database: RedisServer) -> Any:
     with Redis.from_url(redis_database.url) as client:
         yield client
+
+
+@pytest.fixture
+def redis_cluster_database(redis_cluster_database: ClusterServers) -> ClusterServers:
+    """As elsewhere, and every node agrees that the cluster is up."""
+    return wait_until_whole(redis_cluster_database)
 
 
 # Invalidation
