@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=400_000, help="changes to Redis")
     parser.add_argument("--documents", type=int, default=60_000, help="changes to OpenSearch")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--in-flight", type=int, help="limits.changes_in_flight, if not the default")
     parser.add_argument("--only", choices=("redis", "opensearch"))
     options = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")

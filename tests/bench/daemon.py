@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ def run(folder: Path, brokers: str, topic: str, count: int, sink: dict[str, Any]
         process = subprocess.Popen(
             [sys.executable, "-m", "connector.cli", "run", path, "--until-caught-up"], stderr=out, stdout=out
         )
+        watch = threading.Thread(target=_watch_memory, args=(process.pid, peaks := [0.0]), daemon=True)
+        watch.start()
         _, status, usage = os.wait4(process.pid, 0)
     said = [msgspec.json.decode(line) for line in log.read_bytes().splitlines() if line.startswith(b"{")]
     if status:
@@ -67,9 +70,20 @@ def run(folder: Path, brokers: str, topic: str, count: int, sink: dict[str, Any]
     return Run(
         changes_per_s=count / (done - assigned),
         cpu_s_per_million=(usage.ru_utime + usage.ru_stime) / count * 1e6,
-        peak_mib=usage.ru_maxrss / 1024,
+        peak_mib=peaks[0],
         start_s=assigned - began,
     )
+
+
+def _watch_memory(pid: int, peaks: list[float]) -> None:
+    """The process's own high-water mark. (``ru_maxrss`` would count what its parent had before the exec.)"""
+    status = Path(f"/proc/{pid}/status")
+    try:
+        while True:
+            peaks[0] = max(int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024, peaks[0])
+            time.sleep(0.1)
+    except (OSError, IndexError, ValueError):
+        return  # it has ended
 
 
 def _when(said: list[dict[str, Any]], event: str) -> float:
