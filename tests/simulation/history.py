@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from connector.change import EventName
+from connector.change import EventName, ShardId
 from connector.deadletter.envelope import ErrorKind
+from connector.delivery.courier import StoppedByPoison
 from connector.delivery.policy import OnPoison, RoutePolicy
 from connector.pipeline import PipelineOptions
 from tests.simulation.loop import SimulatedClock, SimulatedLoop, run
@@ -21,6 +23,8 @@ from tests.simulation.world import BrokenPromise, Event, Faults, World
 STATE_ROUTES = ["search", "cache"]
 EVENT_ROUTES = ["audit"]
 ROUTES = [*STATE_ROUTES, *EVENT_ROUTES]
+STOP_S = 120.0
+"""How long a stop may take beside its drain: a read, a save and a burial that are under way."""
 REST_S = 3600.0
 """A history that does not come to rest within so much simulated time has got stuck."""
 
@@ -34,6 +38,9 @@ class Told:
     crashes: int = 0
     rebalances: int = 0
     zombies: int = 0
+    stops: int = 0
+    mended: int = 0
+    pauses: int = 0
     letters: int = 0
     calls: int = 0
     simulated_s: float = 0.0
@@ -45,6 +52,7 @@ def make_events(chance: random.Random) -> list[Event]:
     keys = [f"key-{number}" for number in range(chance.choice([3, 20, 100]))]
     positions = dict.fromkeys(shards, 0)
     poison = chance.choice([0.0, 0.01, 0.05, 0.2])
+    removals = chance.choice([0.0, 0.3])
     events = []
     for number in range(chance.randint(50, 400)):
         key = chance.choice(keys[: chance.choice([1, 3, len(keys)])])
@@ -65,6 +73,7 @@ def make_events(chance: random.Random) -> list[Event]:
                 raised_by=some(poison / 4),
                 refused_by=some(poison / 8),
                 filtered_by=some(0.1),
+                removed_by=some(removals).intersection(STATE_ROUTES),
                 undecodable=chance.random() < poison / 4,
             )
         )
@@ -101,7 +110,7 @@ def make_policy(chance: random.Random) -> RoutePolicy:
         retry_attempts=50,
         backoff_initial_s=0.01,
         backoff_max_s=chance.choice([0.1, 2.0]),
-        on_poison=chance.choice([OnPoison.CONTINUE, OnPoison.CONTINUE, OnPoison.HOLD_KEY]),
+        on_poison=chance.choice([OnPoison.CONTINUE, OnPoison.CONTINUE, OnPoison.HOLD_KEY, OnPoison.STOP]),
         breaker_failures=chance.choice([1, 3]),
         write_timeout_s=chance.choice([1.0, 60.0]),
     )
@@ -117,6 +126,12 @@ class History:
         events = make_events(self.chance)
         self.policies = {route: make_policy(self.chance) for route in ROUTES}
         self.world = World(make_faults(self.chance), events, STATE_ROUTES, EVENT_ROUTES)
+        # Of the key, so that it supersedes; or of other attributes, so that every image's place counts.
+        self.places = {
+            route: self.chance.choice([frozenset(), frozenset({"pk"}), frozenset({"customer"})])
+            for route in STATE_ROUTES
+        }
+        self.world.placed = {route: set() for route, names in self.places.items() if "customer" in names}
         self.told = Told(seed, len(events))
         self.processes: list[Process] = []
         self._names = (f"process-{number}" for number in range(10_000))
@@ -136,16 +151,22 @@ class History:
             await self._watch(self.chance.random() * self.chance.choice([0.05, 0.5, 5.0]))
             await self._trouble()
         self.world.faults.calm = True
+        if self.chance.random() < 0.3:
+            # The rest is a batch job's: it ends by itself when all is done.
+            while self.processes:
+                await self._stop(self.processes[0])
+            self._start(until_caught_up=True)
+            self._share_out()
         await self._come_to_rest()
-        for process in self.processes:
-            process.pipeline.stop()
-        await asyncio.gather(*(process.task for process in self.processes))
+        for process in list(self.processes):
+            await self._stop(process)
+        self.told.pauses = self.world.pauses
         self.told.letters = len(self.world.letters)
         self.told.calls = len(self.world.calls)
         self.told.simulated_s = self.loop.time()
         self._check_end()
 
-    def _start(self) -> None:
+    def _start(self, *, until_caught_up: bool = False) -> None:
         options = PipelineOptions(
             name="orders",
             records_max=self.chance.choice([1, 5, 50]),
@@ -153,8 +174,47 @@ class History:
             changes_in_flight=self.chance.choice([1, 20, 10_000]),
             checkpoint_every_s=self.chance.choice([0.02, 0.5]),
             drain_s=self.chance.choice([0.0, 0.1, 30.0]),
+            until_caught_up=until_caught_up,
         )
-        self.processes.append(Process(next(self._names), self.world, self.policies, options, self.clock))
+        name = next(self._names)
+        self.processes.append(Process(name, self.world, self.policies, options, self.clock, places=self.places))
+
+    async def _stop(self, process: Process) -> None:
+        """Stop a process in order: it drains within its time, saves, leaves the group and ends."""
+        process.pipeline.stop()
+        limit_s = process.pipeline.options.drain_s + STOP_S
+        await asyncio.wait([process.task], timeout=limit_s)
+        if not process.task.done():
+            raise BrokenPromise(f"{process.life.name} did not stop within {limit_s} s: {process.pipeline.state}")
+        self._bury_dead(process)
+
+    def _bury_dead(self, process: Process) -> None:
+        """A process has ended. Where a poison change stopped it, a person mends that change."""
+        self._gone(process)
+        error = process.task.exception()
+        if isinstance(error, StoppedByPoison):
+            self._mend(str(error))
+        elif error is not None:
+            raise error
+
+    def _gone(self, process: Process) -> None:
+        """The group hears that a process is no member any more, also of what it was given and had not taken yet."""
+        self.processes.remove(process)
+        for shard in [shard for shard, owner in self.world.owner.items() if owner == process.life.name]:
+            del self.world.owner[shard]
+
+    def _mend(self, message: str) -> None:
+        match = re.search(r"at (\S+):(\d+) is poison", message)
+        assert match is not None, message
+        event = self.world.by_place[match[1], int(match[2])]
+        poisoned = [
+            route
+            for route in ROUTES
+            if self.policies[route].on_poison is OnPoison.STOP and self.world.poison(route, event)
+        ]
+        assert poisoned, f"stopped by a change that is no poison: {message}"
+        self.world.mended |= {(route, event.number) for route in poisoned}
+        self.told.mended += 1
 
     def _share_out(self) -> None:
         """Give shards without an owner to processes that live."""
@@ -172,21 +232,26 @@ class History:
             self._look()
 
     def _look(self) -> None:
-        for process in self.processes:
+        for process in list(self.processes):
             process.ledgers_balance()
-            if process.task.done() and (error := process.task.exception()) is not None:
-                raise error
+            if process.task.done():
+                until_caught_up = process.pipeline.options.until_caught_up
+                stopped_by_poison = process.task.exception() is not None
+                self._bury_dead(process)
+                if stopped_by_poison:
+                    self._start(until_caught_up=until_caught_up)
+                else:
+                    assert until_caught_up, f"{process.life.name} ended by itself"
+                    assert not self._owing(), "it ended before it had caught up"
         self._share_out()
 
     async def _trouble(self) -> None:
         process = self.chance.choice(self.processes)
-        match self.chance.choice(["crash", "crash", "move", "move", "zombie", "join"]):
+        match self.chance.choice(["crash", "crash", "move", "move", "zombie", "join", "stop"]):
             case "crash":
                 self.told.crashes += 1
-                self.processes.remove(process)
                 await process.kill()
-                for shard in [shard for shard, owner in self.world.owner.items() if owner == process.life.name]:
-                    del self.world.owner[shard]
+                self._gone(process)
                 self._start()
             case "move":
                 self.told.rebalances += 1
@@ -205,19 +270,25 @@ class History:
                     other.source.given.append((shard, self.world.give(shard, other.life.name)))
             case "join":
                 self._start()
+            case "stop":
+                self.told.stops += 1
+                await self._stop(process)
+                self._start()
         self._share_out()
 
     async def _come_to_rest(self) -> None:
         until = self.loop.time() + REST_S
-        while any(
-            self.world.checkpoints.get(shard) is None or self.world.checkpoints[shard].position < end
-            for shard, end in self.world.ends.items()
-        ):
+        while self._owing():
             await self._watch(1.0)
             if self.loop.time() > until:
                 raise BrokenPromise(
                     f"stuck: {self.world.checkpoints} of {self.world.ends}, owned by {self.world.owner}"
                 )
+
+    def _owing(self) -> list[ShardId]:
+        """The shards of which not everything is finished and saved."""
+        saved = self.world.checkpoints
+        return [shard for shard, end in self.world.ends.items() if shard not in saved or saved[shard].position < end]
 
     def _check_end(self) -> None:
         """What every sink and the dead letters must hold now, told from the log alone."""
@@ -230,7 +301,7 @@ class History:
                 if fate == "letter":
                     expected_letters[event.shard, event.position] = event
                 elif fate == "good":
-                    state[event.key] = None if event.name is EventName.REMOVE else event.number
+                    state[event.key] = None if event.removes_from(route) else event.number
                     order.setdefault(event.key, []).append(event.number)
             found = {(letter.shard, letter.position) for letter in self.world.letters.values() if letter.route == route}
             if route in self.world.events:
@@ -245,6 +316,10 @@ class History:
                 }
                 off = {key: pair for key, pair in off.items() if not self._ran_ahead(route, key)}
                 assert not off, f"{route}: items (found, expected): {off}"
+                if (placed := self.world.placed.get(route)) is not None:
+                    missed = {number for numbers in order.values() for number in numbers} - placed
+                    assert not missed, f"{route}: the places of {sorted(missed)} were never written"
+                    assert found == set(expected_letters), f"{route}: dead letters {sorted(found)}"
                 # A poison change that a good one superseded needs no dead letter; any letter must be of a poison one.
                 assert found <= set(expected_letters), f"{route}: {found - set(expected_letters)} are no poison"
             for kind in lettered.values():
@@ -264,7 +339,7 @@ class History:
             event
             for event in self.world.by_place.values()
             if event.key == key
-            and not (event.undecodable or route in event.filtered_by or event.poison_for(route))
+            and not (event.undecodable or route in event.filtered_by or self.world.poison(route, event))
             and self.world.versions.get(event.number, version + 1) > version
             and event.position > self._position_of(version, key)
         ]
@@ -283,7 +358,7 @@ class History:
             for event in log:
                 if event.undecodable or route in event.filtered_by:
                     yield event, "filtered"
-                elif event.poison_for(route) or event.key in held:
+                elif self.world.poison(route, event) or event.key in held:
                     if hold and self._surely_lettered(route, event):
                         held.add(event.key)
                     yield event, "letter"
@@ -293,4 +368,4 @@ class History:
     def _surely_lettered(self, route: str, event: Event) -> bool:
         """Under ``hold_key`` a STATE sink's poison change holds its key only if it was not superseded: the letters
         that were written say which. (Whether it was is a matter of how the batches fell.)"""
-        return route in self.world.events or self.world.letter(route, event) is not None
+        return route in self.world.events or route in self.world.placed or self.world.letter(route, event) is not None

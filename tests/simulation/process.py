@@ -98,10 +98,10 @@ class ModelSink:
     config_model: ClassVar[type[BaseModel]] = NoConfig
     lanes_default: ClassVar[int] = 1
     batch_size_default: ClassVar[int] = 10
-    place_attributes: frozenset[str] = frozenset()
     needs = Needs.NOTHING
 
-    def __init__(self, world: World, life: Life, route: str) -> None:
+    def __init__(self, world: World, life: Life, route: str, place_attributes: frozenset[str]) -> None:
+        self.place_attributes = place_attributes
         self.semantics = Semantics.STATE if route in world.states else Semantics.EVENT
         self._world = world
         self._life = life
@@ -132,12 +132,12 @@ class ModelSink:
             raise SinkUnavailable("down")
         if faults.strike(faults.throttled):
             raise Throttled("too much", after_s=0.2)
-        raising = any(self._route in world.event_of(change).raised_by for change in batch)
+        raising = any(world.raised(self._route, world.event_of(change)) for change in batch)
         fails_at = chance.randrange(len(batch)) if raising or faults.strike(faults.raises) else None
         outcomes: list[Outcome] = []
         retried: set[str] = set()
         for place, change in enumerate(batch):
-            if place == fails_at or self._route in world.event_of(change).raised_by:
+            if place == fails_at or world.raised(self._route, world.event_of(change)):
                 raise RuntimeError("something in this batch was wrong")
             if faults.strike(faults.half_applied / 10):
                 await asyncio.sleep(0.01)
@@ -147,7 +147,7 @@ class ModelSink:
             if change.key in retried or faults.strike(faults.retry):
                 retried.add(change.key)
                 outcomes.append(Retry("busy"))
-            elif self._route in event.rejected_by:
+            elif world.rejected(self._route, event):
                 outcomes.append(Rejected("poison"))
             else:
                 self._life.check()
@@ -300,9 +300,12 @@ class ModelSource:
         return batches
 
     async def pause(self) -> None:
+        assert not self._paused, "paused twice"
         self._paused = True
+        self._world.pauses += 1
 
     async def resume(self) -> None:
+        assert self._paused, "resumed without a pause"
         self._paused = False
 
     async def ends(self) -> Mapping[ShardId, Position]:
@@ -330,10 +333,10 @@ def sieve_for(world: World, route: str) -> object:
             event = world.event_of(change)
             if route in event.filtered_by:
                 filtered.append(change)
-            elif route in event.refused_by:
+            elif world.refused(route, event):
                 refused.append(Refusal(change, "image_missing", "no image"))
             else:
-                taken.append(change)
+                taken.append(change.as_removal() if route in event.removed_by else change)
         sifted.taken, sifted.filtered, sifted.refused = taken, filtered, refused
         return sifted
 
@@ -344,7 +347,14 @@ class Process:
     """A pipeline with its own life and memory, in the world."""
 
     def __init__(
-        self, name: str, world: World, policies: Mapping[str, RoutePolicy], options: PipelineOptions, clock: Clock
+        self,
+        name: str,
+        world: World,
+        policies: Mapping[str, RoutePolicy],
+        options: PipelineOptions,
+        clock: Clock,
+        *,
+        places: Mapping[str, frozenset[str]],
     ) -> None:
         self.life = Life(name)
         self.source = ModelSource(world, self.life)
@@ -359,7 +369,7 @@ class Process:
                 RoutePlan(
                     name=route,
                     sink_type="model",
-                    sink=ModelSink(world, self.life, route),
+                    sink=ModelSink(world, self.life, route, places.get(route, frozenset())),
                     policy=policies[route],
                     sieve=sieve_for(world, route),  # type: ignore[arg-type]
                 )

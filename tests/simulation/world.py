@@ -33,11 +33,13 @@ class Event:
     """Routes whose filter drops it."""
     refused_by: frozenset[str] = frozenset()
     """Routes whose filter cannot judge it."""
+    removed_by: frozenset[str] = frozenset()
+    """STATE routes whose filter makes a removal of it (``where``)."""
     undecodable: bool = False
 
-    def poison_for(self, route: str) -> bool:
-        """True where the change can never get into this route's sink."""
-        return route in self.rejected_by or route in self.raised_by or route in self.refused_by
+    def removes_from(self, route: str) -> bool:
+        """True where the item is not in this route's sink after the change."""
+        return self.name is EventName.REMOVE or route in self.removed_by
 
 
 @dataclass
@@ -75,7 +77,7 @@ class StateSink:
         version = self.items.get(change.key, (-1, None))[0]
         if change.version < version:
             return False
-        self.items[change.key] = (change.version, None if event.name is EventName.REMOVE else event.number)
+        self.items[change.key] = (change.version, None if change.event_name is EventName.REMOVE else event.number)
         return True
 
 
@@ -113,6 +115,11 @@ class World:
         self.generations: dict[ShardId, int] = defaultdict(int)
         """How often a shard was given to somebody: a commit of an earlier generation is refused."""
         self.versions: dict[int, int] = {}
+        self.placed: dict[str, set[int]] = {}
+        """By STATE route whose places hang on more than the key: the events that were written. All of them must be."""
+        self.mended: set[tuple[str, int]] = set()
+        """Routes and events that were poison until a person saw to it (``on_poison: stop``)."""
+        self.pauses = 0
         self.calls: list[tuple[str, int]] = []
 
     @property
@@ -124,6 +131,22 @@ class World:
         self.owner[shard] = process
         self.generations[shard] += 1
         return self.generations[shard]
+
+    def _is(self, marked: frozenset[str], route: str, event: Event) -> bool:
+        return route in marked and (route, event.number) not in self.mended
+
+    def rejected(self, route: str, event: Event) -> bool:
+        return self._is(event.rejected_by, route, event)
+
+    def raised(self, route: str, event: Event) -> bool:
+        return self._is(event.raised_by, route, event)
+
+    def refused(self, route: str, event: Event) -> bool:
+        return self._is(event.refused_by, route, event)
+
+    def poison(self, route: str, event: Event) -> bool:
+        """True where the change can never get into this route's sink, as things are."""
+        return self.rejected(route, event) or self.raised(route, event) or self.refused(route, event)
 
     def event_of(self, change: Change) -> Event:
         return self.by_place[change.shard, change.position]
@@ -146,6 +169,8 @@ class World:
         known = self.versions.setdefault(event.number, change.version)
         if known != change.version:
             raise BrokenPromise(f"event {event.number} was stamped {known} and then {change.version}")
+        if route in self.placed:
+            self.placed[route].add(event.number)
         sink = self.states.get(route) or self.events[route]
         return sink.apply(change, event)
 
@@ -178,6 +203,8 @@ class World:
                 continue
             if route in self.events:
                 done = event.number in self.events[route].numbers
+            elif route in self.placed:
+                done = event.number in self.placed[route]
             else:
                 number = self.versions.get(event.number)
                 version = self.states[route].items.get(event.key, (-1, None))[0]
