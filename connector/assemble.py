@@ -48,10 +48,13 @@ def make_source(name: str, config: PipelineConfig, clock: Clock) -> Source:
     return source
 
 
-def make_checkpoints(name: str, config: PipelineConfig, source: Source) -> CheckpointStore:
-    """The pipeline's checkpoint store: the source's own where it has one and nothing else is asked for."""
+def make_checkpoints(name: str, config: PipelineConfig, source: Source, *, exclusive: bool = True) -> CheckpointStore:
+    """The pipeline's checkpoint store: the source's own where it has one and nothing else is asked for.
+
+    ``exclusive=False``: only to look, also while the pipeline runs.
+    """
     own = None if config.checkpoints.type == "sqlite" else source.own_checkpoints()
-    return own or SQLiteCheckpoints(config.checkpoints.path, name)
+    return own or SQLiteCheckpoints(config.checkpoints.path, name, exclusive=exclusive)
 
 
 def make_dead_letters(name: str, config: PipelineConfig) -> DeadLetters:

@@ -17,6 +17,7 @@ import structlog
 
 from connector.change import Change
 from connector.clock import Clock
+from connector.config.models import Limits
 from connector.deadletter.envelope import ErrorKind
 from connector.deadletter.parcels import Parcel, Parcels
 from connector.deadletter.protocol import DeadLetters, LetterState
@@ -38,6 +39,8 @@ LATE_ROUNDS_MAX = 5
 """How often letters that arrived during the replay are taken up, so that it ends though more keep coming."""
 LOOK_EVERY_S = 0.2
 """How often it is looked whether a sink has been unavailable for too long."""
+CANCEL_EVERY_S = 0.02
+"""How soon a lane that did not end is cancelled again: less than a back-off, in which no client can catch it."""
 ROUTE_GONE = Reason(ErrorKind.UNKNOWN, "route_gone", "the configuration has no such route any more")
 
 
@@ -51,6 +54,17 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
     letters_max: int
     """How many letters are in memory at a time."""
     bytes_max: int
+
+
+def options_for(pipeline: str, limits: Limits, selection: Selection, timeout_s: float) -> ReplayOptions:
+    """A replay within the bounds that the pipeline itself has."""
+    return ReplayOptions(
+        pipeline=pipeline,
+        selection=selection,
+        timeout_s=timeout_s,
+        letters_max=limits.changes_in_flight,
+        bytes_max=limits.bytes_in_flight,
+    )
 
 
 class _Line(msgspec.Struct):
@@ -258,6 +272,7 @@ class Replay:
         line = self._lines[name]
         said = "it did not answer"
         wait_s = 0.1
+        until = self._clock.monotonic() + self._options.timeout_s
         try:
             async with asyncio.timeout(self._options.timeout_s):
                 while not line.sink_open:
@@ -266,6 +281,8 @@ class Replay:
                         line.sink_open = True
                     except SinkUnavailable as error:
                         said = str(error)
+                        if self._clock.monotonic() >= until:  # its client made this error of our cancellation
+                            raise TimeoutError from error
                         log.warning("sink unavailable", pipeline=self._options.pipeline, route=name, error=said)
                         await self._clock.sleep(wait_s * (0.5 + 0.5 * self._chance.random()))
                         wait_s = min(wait_s * 2, line.route.policy.backoff_max_s)
@@ -282,8 +299,12 @@ class Replay:
         await self._stop_lanes(line)
 
     async def _stop_lanes(self, line: _Line) -> None:
-        for lane in line.lanes:
-            lane.cancel()
+        running = set(line.lanes)
+        while running:
+            # Again, until they end: a client may turn a cancellation into an error of its own, and be called again.
+            for lane in running:
+                lane.cancel()
+            _, running = await asyncio.wait(running, timeout=CANCEL_EVERY_S)
         await asyncio.gather(*line.lanes, return_exceptions=True)
         line.lanes = []
 

@@ -19,6 +19,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Which letters of a pipeline; what is None matches all."""
 
     id: str | None = None
+    """The beginning of an id."""
     route: str | None = None
     reason: str | None = None
     """A letter's code (``mapping``) or its kind (``held``)."""
@@ -30,7 +31,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     def matches(self, letter: DeadLetter) -> bool:
         """Whether the letter is meant (``limit`` aside)."""
         return (
-            (self.id is None or letter.id == self.id)
+            (self.id is None or letter.id.startswith(self.id))
             and (self.route is None or letter.route == self.route)
             and (self.reason is None or self.reason in (letter.code, letter.kind.value))
             and (self.key is None or letter.key == self.key)

@@ -188,13 +188,15 @@ def codecs(**known: Codec) -> CodecOf:
     return made.__getitem__
 
 
-def options(letters_max: int = 1000, timeout_s: float = 0.1, **selection: Any) -> ReplayOptions:
+def options(
+    letters_max: int = 1000, bytes_max: int = 1 << 20, timeout_s: float = 0.1, **selection: Any
+) -> ReplayOptions:
     return ReplayOptions(
         pipeline="orders",
         selection=Selection(**selection),
         timeout_s=timeout_s,
         letters_max=letters_max,
-        bytes_max=1 << 20,
+        bytes_max=bytes_max,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -14,8 +15,8 @@ from connector.deadletter.envelope import ErrorKind
 from connector.deadletter.rehearsal import rehearse
 from connector.delivery.policy import OnPoison
 from connector.delivery.route import Sifted
-from connector.errors import DeadLetterError
-from connector.sink import Semantics
+from connector.errors import DeadLetterError, SinkUnavailable
+from connector.sink import Outcome, Semantics
 from tests.coroutines import asynchronous
 from tests.unit.deadletter.replay_world import (
     MemoryLetters,
@@ -76,6 +77,16 @@ async def test_the_order_is_kept_over_rounds_when_not_all_letters_fit_in_memory(
     report = await replay(letters, [plan(sink)], options(letters_max=3))
     assert sink.written == [("a", version_of(at)) for at in range(1, 9)]
     assert report.routes["search"].replayed == {"applied": 8}
+
+
+@asynchronous
+async def test_a_small_letter_does_not_overtake_a_large_one_that_had_no_room() -> None:
+    sink = VersionedSink(Semantics.EVENT)
+    large = record_of("a", 2, 2)
+    large.key = b"x" * 5000
+    letters = MemoryLetters([letter("a", 1, 1), letter("a", 2, 2, record=large), letter("a", 3, 3)])
+    await replay(letters, [plan(sink)], options(bytes_max=1000))
+    assert sink.written == [("a", version_of(at)) for at in (1, 2, 3)]
 
 
 @asynchronous
@@ -330,6 +341,35 @@ async def test_a_sink_that_goes_away_leaves_only_what_it_has_not_answered() -> N
     assert report.left == 3
     assert report.routes["search"].replayed == {"applied": 2}
     assert report.unavailable == {"search": "gone away"}
+
+
+class StubbornSink(VersionedSink):
+    """Makes errors of its own out of cancellations, as some clients do."""
+
+    async def open(self) -> None:
+        if self.away:
+            await self._hang()
+
+    async def write(self, batch: Sequence[Change]) -> Sequence[Outcome]:
+        await self._hang()
+        return await super().write(batch)
+
+    async def _hang(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise SinkUnavailable("cancelled inside the client") from None
+
+
+@pytest.mark.parametrize("away", [True, False])
+@asynchronous
+async def test_a_sink_whose_client_swallows_cancellations_is_given_up_all_the_same(away: bool) -> None:
+    sink = StubbornSink()
+    sink.away = away
+    letters = MemoryLetters([letter("a", 1, 1)])
+    report = await replay(letters, [plan(sink, backoff_initial_s=0.1, backoff_max_s=0.1)])
+    assert set(report.unavailable) == {"search"}
+    assert len(letters.dead()) == report.left == 1
 
 
 @asynchronous
