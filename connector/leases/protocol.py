@@ -91,8 +91,10 @@ class LeaseStore(Protocol):
 
     async def renew(self, leases: Sequence[Lease]) -> Mapping[ShardId, Lease]:
         """Move the counters of rows that still have these leases' owner and epoch; the rows' new states.
-        A lease that is somebody else's now is absent from the answer. Raises CheckpointError when that is
-        not known of any of them (some may have been renewed)."""
+
+        A lease that is somebody else's now is absent from the answer. One of which nothing is known (its write
+        failed, the others' did not) comes back with its counter unmoved. Raises CheckpointError when all failed.
+        """
 
     async def save(self, owner: str, progress: Mapping[ShardId, Progress]) -> None:
         """Save checkpoints durably, each on the condition that the row has this owner and epoch and is not finished.
