@@ -212,7 +212,9 @@ class History:
             for route in ROUTES
             if self.policies[route].on_poison is OnPoison.STOP and self.world.poison(route, event)
         ]
-        assert poisoned, f"stopped by a change that is no poison: {message}"
+        # A zombie may have met it before it was mended, and be looked at after.
+        known = poisoned or any(number == event.number for _, number in self.world.mended)
+        assert known, f"stopped by a change that is no poison: {message}"
         self.world.mended |= {(route, event.number) for route in poisoned}
         self.told.mended += 1
 
