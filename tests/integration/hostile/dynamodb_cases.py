@@ -217,6 +217,23 @@ def index_traps() -> Iterator[Case]:
     yield change("metadata", {"_id": {"S": "other"}}, {"_id": "other"}, refused=mapping)
     yield change("object-for-scalar", {"keyword": {"M": {"a": {"S": "b"}}}}, {"keyword": {"a": "b"}}, refused=mapping)
     yield change("scalar-for-object", {"object": {"S": MARK}}, {"object": MARK}, refused=mapping)
+    for name, attribute in (
+        ("empty", ""),
+        ("dot", "."),
+        ("dots", "a..b"),
+        ("first-dot", ".a"),
+        ("inside", "keyword.a"),
+    ):
+        yield change(f"field-{name}", {attribute: {"S": "x"}}, {attribute: "x"}, refused=mapping)
+    strange = dict.fromkeys(("last.", " ", "n\0", f"\x1b[31m{MARK}\r\n", "n" * 60_000), "x")
+    yield change("field-strange", {name: {"S": text} for name, text in strange.items()}, strange)
+    yield change("field-source", {"_source": {"S": MARK}}, {"_source": MARK}, refused=mapping)
+    deep = b'"deep":' + b'{"M":{"a":' * 29 + b'{"S":"x"}' + b"}}" * 29
+    document: Any = "x"
+    for _ in range(29):
+        document = {"a": document}
+    yield change("deepest", deep, {"deep": document}, refused=mapping)
+    yield change("no-date", {"date": {"S": MARK}}, {"date": MARK}, refused=mapping)
     yield change("id-512", {}, pk=MARK.ljust(512, "i"))
     yield change("id-513", {}, pk=MARK.ljust(513, "i"), refused={"search": "id_invalid"})
     too_long = dict.fromkeys(("search", "store", "embedded", INVALIDATE), "result_too_long")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import redis
 
 
 def exact(text: str | bytes) -> Any:
@@ -81,9 +80,8 @@ def _rows(rows: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
     return found
 
 
-def stored_documents(url: str, prefix: str) -> dict[str, Any]:
+def stored_documents(client: Any, prefix: str) -> dict[str, Any]:
     """The documents of the write-through cache, by what stands behind the prefix."""
-    client = redis.Redis.from_url(url)
     found: dict[str, Any] = {}
     for key in client.scan_iter(f"{prefix}*", count=5000):
         document = client.hget(key, "d")

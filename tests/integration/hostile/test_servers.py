@@ -4,209 +4,40 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from collections.abc import Iterator
 
 import msgspec
 import pytest
-import redis
-from confluent_kafka import Message, Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from tests.chaos.truth import index_documents
-from tests.daemon import DaemonProcess, wait_until
-from tests.integration.hostile import debezium_cases, dynamodb_cases, readback
-from tests.integration.hostile.cases import DOOR, INVALIDATE, MARK, Case, events, items, letters, write_lines
+from tests.integration.hostile import readback
+from tests.integration.hostile.cases import DOOR, INVALIDATE, MARK, events, items
 from tests.integration.hostile.dynamodb_cases import CHOSEN
+from tests.integration.hostile.job import PASSWORDS, PIPELINES, Job, Servers
 from tests.servers.kafka import KafkaServer
 from tests.servers.opensearch import OpenSearchServer
 from tests.servers.postgres import PostgresServer, fresh_database
-from tests.servers.redis import RedisServer, empty
-
-HERE = frozenset({"search", INVALIDATE, "store", "audit", CHOSEN})
-PIPELINES = ("file", "kafka", "debezium")
-MAPPINGS = {
-    "properties": {
-        "keyword": {"type": "keyword"},
-        "long": {"type": "long"},
-        "object": {"properties": {"a": {"type": "keyword"}}},
-    }
-}
-PASSWORDS = {"SEARCH_PASSWORD": "hunter2-search", "CACHE_PASSWORD": "hunter2-cache"}
-KAFKA_BYTES_MAX = 900_000
-
-
-class Job:
-    """One daemon with three pipelines, run to the end of its logs; what it said of itself, and where everything is."""
-
-    def __init__(self, servers: Servers, folder: Path) -> None:
-        self.servers = servers
-        self.dead = folder / "dead.db"
-        plain = dynamodb_cases.all_cases(f"{servers.prefix}allowed", f"{servers.prefix}other")
-        keyed = [replace(case, key=key) for case, key in zip(plain, _endless_keys(), strict=False)]
-        fitting = [case for case in keyed if len(case.value or b"") < KAFKA_BYTES_MAX]
-        tombstones = [Case(name=f"tombstone-{number}", value=None, routes=frozenset()) for number in range(3)]
-        self.cases = {
-            "file": plain,
-            "kafka": [*tombstones, *fitting],
-            "debezium": debezium_cases.all_cases(),
-        }
-        self.names = {
-            "file": write_lines(folder / "hostile.jsonl", plain),
-            "kafka": produce(servers.brokers, servers.topics[0], self.cases["kafka"]),
-            "debezium": produce(servers.brokers, servers.topics[1], self.cases["debezium"]),
-        }
-        file = {"type": "file", "path": str(folder / "hostile.jsonl"), "follow": True, "format": "dynamodb"}
-        sources = [file, self._topic(0, "dynamodb"), self._topic(1, "debezium")]
-        config = {
-            "log": {"format": "json", "level": "debug"},
-            "pipelines": {
-                name: self._pipeline(name, source, folder) for name, source in zip(PIPELINES, sources, strict=True)
-            },
-        }
-        self.fill_cache()
-        daemon = DaemonProcess(folder, "hostile", config, environment=PASSWORDS)
-        daemon.start()
-        try:
-            wait_until(lambda: _all_caught_up(daemon), 90, "caught up")
-            self.status = msgspec.json.decode(daemon.get("/status")[1])
-            self.told = b"".join(daemon.get(path)[1] for path in ("/status", "/metrics", "/readyz", "/")).decode()
-            self.metrics = daemon.get("/metrics")[1].decode()
-            self.code = daemon.stop()
-        finally:
-            daemon.end()
-        self.log = daemon.log.read_text()
-
-    def _topic(self, number: int, format: str) -> dict[str, Any]:
-        topic = self.servers.topics[number]
-        source = {"type": "kafka", "brokers": [self.servers.brokers], "topics": [topic], "group": topic}
-        return {**source, "start": "earliest", "format": format}
-
-    def _pipeline(self, name: str, source: dict[str, Any], folder: Path) -> dict[str, Any]:
-        servers = self.servers
-        search = {
-            "type": "opensearch",
-            "url": servers.search,
-            "auth": {"username": "somebody", "password": "${SEARCH_PASSWORD}"},
-        }
-        settings = {"number_of_shards": 1, "number_of_replicas": 0}
-        create = {"mappings": MAPPINGS, "settings": settings}
-        index = {"index": servers.index(name), "id": "{pk}", "create_index": create}
-        free = {"index": "{index}", "id": "{id}", "allow_indexes": [f"{servers.prefix}allow*"]}
-        picks = {"dynamodb": {"NewImage": {"index": {"S": [{"exists": True}]}}}}
-        routes: dict[str, Any] = {
-            "search": {"sink": {**search, **index}},
-            INVALIDATE: {"sink": {"type": "redis", "url": servers.cache, "invalidate": [f"{name}:c:{{pk}}"]}},
-            "store": {"sink": {"type": "redis", "url": servers.cache, "write": {"key": f"{name}:%s:{{pk}}"}}},
-            "audit": {"sink": {"type": "audit", "url": servers.audit, "table": f"audit_{name}"}},
-        }
-        if name == "file":
-            routes[CHOSEN] = {"when": picks, "sink": {**search, **free, "create_index": {"settings": settings}}}
-        return {
-            "source": source,
-            "dead_letter": {"type": "sqlite", "path": str(self.dead)},
-            "checkpoints": {"every": "200ms", **({"path": str(folder / "checks.db")} if name == "file" else {})},
-            "routes": routes,
-        }
-
-    def fill_cache(self) -> None:
-        """Something under each cache key that is to be dropped, and under some that only a pattern would hit."""
-        client = redis.Redis.from_url(self.servers.cache_url)
-        keys = {
-            f"{name}:c:{case.pk}" for name in PIPELINES for case in self.cases[name] if case.pk and len(case.pk) < 1000
-        }
-        client.mset(dict.fromkeys(keys | {f"{name}:c:bystander" for name in PIPELINES}, "cached"))
-
-    def expected_letters(self, pipeline: str) -> dict[tuple[str, str], str]:
-        """What must be in the dead letters of a pipeline."""
-        routes = HERE if pipeline == "file" else HERE - {CHOSEN}
-        return letters(self.cases[pipeline], routes)
-
-
-class Servers:
-    """Where this module's servers are, as the configuration writes them."""
-
-    def __init__(self, kafka: KafkaServer, search: OpenSearchServer, cache: RedisServer, audit: str) -> None:
-        self.brokers = kafka.bootstrap
-        self.search = search.url
-        self.cache_url = cache.url
-        # Redis's default user takes any password as long as it needs none.
-        self.cache = cache.url.replace("redis://", "redis://default:${CACHE_PASSWORD}@")
-        self.audit = audit
-        self.prefix = ""
-        self.topics: list[str] = []
-
-    def index(self, pipeline: str) -> str:
-        """The index of a pipeline's ``search`` route."""
-        return f"{self.prefix}{pipeline}"
-
-
-def produce(brokers: str, topic: str, cases: Sequence[Case]) -> dict[int, str]:
-    """Write records in order; answers the name of the case at each offset."""
-    producer = Producer({"bootstrap.servers": brokers, "enable.idempotence": True})
-    headers: list[tuple[str, str | bytes | None]] = [("\x1b[31m", b"\xff\x00"), ("null", None)]
-    names: dict[int, str] = {}
-    for case in cases:
-
-        def delivered(error: object, message: Message, name: str = case.name) -> None:
-            assert error is None, f"{name}: {error}"
-            offset = message.offset()
-            assert offset is not None
-            names[offset] = name
-
-        producer.produce(topic, case.value, case.key, headers=headers, on_delivery=delivered)
-    assert producer.flush(30) == 0
-    assert len(names) == len(cases)
-    return names
-
-
-def _endless_keys() -> Iterator[bytes | None]:
-    while True:
-        yield from (None, b"", b"\xff\xfe\x00", b"hunter2-value")
-
-
-def _all_caught_up(daemon: DaemonProcess) -> bool:
-    assert daemon.process.poll() is None, "the daemon has ended"
-    try:
-        pipelines = msgspec.json.decode(daemon.get("/status")[1])["pipelines"]
-    except OSError:
-        return False
-    shards = [shard for pipeline in pipelines for shard in pipeline["shards"]]
-    return len(shards) == len(PIPELINES) and all(
-        shard["lag_records"] == 0 and shard["checkpoint"] == shard["watermark"] for shard in shards
-    )
+from tests.servers.redis import RedisCluster, RedisServer, empty
 
 
 @pytest.fixture(scope="module")
-def job(
+def job(  # noqa: PLR0917 - fixtures come by name
     kafka: KafkaServer,
     opensearch: OpenSearchServer,
     redis_server: RedisServer,
+    redis_cluster: RedisCluster,
     postgres: PostgresServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Job]:
+    for server in (redis_server, *redis_cluster.nodes):
+        empty(server)
     with fresh_database(postgres) as audit:
-        servers = Servers(kafka, opensearch, redis_server, audit)
-        servers.topics = [make_topic(kafka), make_topic(kafka)]
-        servers.prefix = f"{servers.topics[0]}-"
-        empty(redis_server)
+        servers = Servers(kafka, opensearch, redis_server, redis_cluster, audit)
         _ask(f"{opensearch.url}/{servers.prefix}other", "PUT")
         try:
             yield Job(servers, tmp_path_factory.mktemp("hostile"))
         finally:
             _ask(f"{opensearch.url}/{servers.prefix}*", "DELETE")
-
-
-def make_topic(kafka: KafkaServer) -> str:
-    """A topic of one partition that lasts as long as the broker."""
-    name = f"hostile-{uuid4().hex[:12]}"
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-    admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])[name].result(timeout=30)
-    return name
 
 
 def _ask(url: str, method: str) -> bytes:
@@ -258,13 +89,13 @@ def test_the_index_holds_what_it_can_hold(job: Job, pipeline: str) -> None:
 
 @each_pipeline
 def test_the_cache_keeps_every_item_exactly(job: Job, pipeline: str) -> None:
-    found = readback.stored_documents(job.servers.cache_url, f"{pipeline}:%s:")
+    found = readback.stored_documents(job.servers.cache_of(pipeline), f"{pipeline}:%s:")
     readback.same("cached items", found, items(job.cases[pipeline], "store"))
 
 
 @each_pipeline
 def test_keys_are_dropped_one_by_one_and_no_bystander_with_them(job: Job, pipeline: str) -> None:
-    client = redis.Redis.from_url(job.servers.cache_url)
+    client = job.servers.cache_of(pipeline)
     found = {key.decode() for key in client.scan_iter(f"{pipeline}:c:*", count=5000)}
     dropped = {case.pk for case in job.cases[pipeline] if case.reaches(INVALIDATE)}
     kept = {case.pk for case in job.cases[pipeline] if case.pk and len(case.pk) < 1000} - dropped
