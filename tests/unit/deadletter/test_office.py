@@ -127,7 +127,9 @@ async def test_letters_are_buried_in_the_order_in_which_they_were_brought(clock:
 @simulated
 async def test_held_keys_are_learned_from_the_letters_each_with_its_first(clock: SimulatedClock) -> None:
     desk, destination = office(clock)
-    await destination.append([letter("a", 7), letter("a", 5), letter("b", 1, holds_key=False), letter("c", 3)])
+    await destination.append(
+        [letter("a", 7), letter("a", 5), letter("a", 9), letter("b", 1, holds_key=False), letter("c", 3)]
+    )
     await destination.mark([letter("c", 3).id], LetterState.REPLAYED)
     await desk.learn_held_keys()
     assert desk.held("search") == {"a": 5}
