@@ -32,6 +32,7 @@ ENDS_EVERY_S = 5.0
 """How often the source is asked for the shards' ends (one cheap request a shard)."""
 RELEASE_EVERY_S = 5.0
 """How often the dead letters are looked at for held keys that were replayed meanwhile."""
+CANCEL_AGAIN_S = 0.5
 PAUSE_AFTER_S = 0.5
 """How long reading waits for room before the source is paused (pausing throws away what it has fetched ahead)."""
 
@@ -105,6 +106,7 @@ class Pipeline:
                 clock=clock,
                 chance=chance,
                 held=self.office.held(plan.name),
+                look_again=self.office.look_again,
             )
             for number, plan in enumerate(routes)
         ]
@@ -188,9 +190,7 @@ class Pipeline:
             for task in done:
                 task.result()
         finally:
-            for task in (reading, *workers):
-                task.cancel()
-            await asyncio.gather(reading, *workers, return_exceptions=True)
+            await _end([reading, *workers])
             await self.shards.close()
 
     async def _read_then_drain(self) -> None:
@@ -233,7 +233,8 @@ class Pipeline:
     async def _caught_up(self) -> bool:
         """True when every owned shard is done up to the end that it had when this was first asked of it."""
         ledgers = list(self.shards.owned.values())
-        if not ledgers or not all(ledger.idle for ledger in ledgers):
+        assigned_all: bool | None = getattr(self.source, "assigned_all", None)
+        if assigned_all is False or not (ledgers or assigned_all) or not all(ledger.idle for ledger in ledgers):
             return False
         if any(ledger.target is None for ledger in ledgers):
             ends = await self.source.ends()
@@ -243,14 +244,13 @@ class Pipeline:
         return all(ledger.target is not None and ledger.finished_position >= ledger.target for ledger in ledgers)
 
     async def look_at_ends(self) -> None:
-        """Ask the source for the shards' ends, for lag."""
+        """Ask the source for the shards' ends, for lag. One that it does not know (any more) is not known."""
         ends = await self.source.ends()
         now_ms = self.clock.now_ms()
-        for shard, end in ends.items():
-            if (ledger := self.shards.owned.get(shard)) is not None:
-                ledger.end = end
-                if ledger.idle and ledger.finished_position >= end:
-                    ledger.moved_ms = now_ms
+        for shard, ledger in self.shards.owned.items():
+            end = ledger.end = ends.get(shard)
+            if end is not None and ledger.idle and ledger.finished_position >= end:
+                ledger.moved_ms = now_ms
 
     async def _release_held(self) -> None:
         if released := await self.office.release():
@@ -274,3 +274,13 @@ class Pipeline:
                 await closing
             except Exception as error:  # the others must be closed all the same
                 log.warning("closing failed", pipeline=self.options.name, error=f"{type(error).__name__}: {error}")
+
+
+async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel tasks until they have ended: a client may turn one cancellation into an error of its own, and go on."""
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)

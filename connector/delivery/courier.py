@@ -61,6 +61,8 @@ def _without(changes: list[Change], gone: Sequence[Change]) -> list[Change]:
 
 Bury = Callable[[list[Poison]], Awaitable[None]]
 """Make dead letters durable, whatever it takes; returns when they are."""
+LookAgain = Callable[[], Awaitable[bool]]
+"""Look whether held keys have been let go since; says whether any was."""
 Finish = Callable[[Sequence[Change], Ending], None]
 """Take note in the ledger that changes came to their end."""
 
@@ -77,6 +79,7 @@ class Courier:
         policy: RoutePolicy,
         held: dict[str, int],
         bury: Bury,
+        look_again: LookAgain,
         finish: Finish,
         clock: Clock,
         chance: random.Random,
@@ -88,6 +91,7 @@ class Courier:
         self._policy = policy
         self._held = held
         self._bury = bury
+        self._look_again = look_again
         self._finish = finish
         self._clock = clock
         self._chance = chance
@@ -165,6 +169,10 @@ class Courier:
 
     async def _hold_back(self, behind: list[Change], earlier: Earlier, parts: list[list[Change]]) -> None:
         """Dead-letter held changes with those that they superseded, but for ones older than the letter itself."""
+        if await self._look_again():
+            if free := [change for change in behind if not self._behind_a_letter(change)]:
+                parts.append(free)
+            behind = [change for change in behind if self._behind_a_letter(change)]
         held: list[Change] = []
         for change in behind:
             older = earlier.pop(id(change), [])

@@ -16,7 +16,7 @@ from connector.clock import Clock
 from connector.deadletter.envelope import DeadLetter, ErrorKind, letter_for_change
 from connector.delivery.bounds import Bounds
 from connector.delivery.counts import Ending
-from connector.delivery.courier import Courier, Poison, StoppedByPoison
+from connector.delivery.courier import Courier, LookAgain, Poison, StoppedByPoison
 from connector.delivery.lane import Lane, Refusal
 from connector.delivery.ledger import Ledger, Segment
 from connector.delivery.policy import OnPoison, RoutePolicy
@@ -47,6 +47,11 @@ Told = Callable[[Sequence[Change], Ending], None]
 _ledger_entry = attrgetter("ledger_entry")
 
 
+async def let_nothing_go() -> bool:
+    """Held keys stay held (a replay's own are)."""
+    return False
+
+
 class Route:
     """One route of a pipeline, with its lanes, counters and held keys."""
 
@@ -65,6 +70,7 @@ class Route:
         clock: Clock,
         chance: random.Random,
         held: dict[str, int],
+        look_again: LookAgain = let_nothing_go,
         told: Told | None = None,
     ) -> None:
         self.name = name
@@ -90,6 +96,7 @@ class Route:
             policy=policy,
             held=held,
             bury=self._bury,
+            look_again=look_again,
             finish=self.finish,
             clock=clock,
             chance=chance,

@@ -16,9 +16,10 @@ from connector.clock import Clock
 from connector.deadletter.envelope import DeadLetter
 from connector.delivery.bounds import Bounds
 from connector.delivery.counts import Ending
+from connector.delivery.courier import LookAgain
 from connector.delivery.ledger import Ledger, Segment
 from connector.delivery.policy import RoutePolicy
-from connector.delivery.route import Route, Sieve
+from connector.delivery.route import Route, Sieve, let_nothing_go
 from connector.sink import APPLIED, Needs, Outcome, Semantics
 from tests.simulation.loop import EPOCH_MS, SimulatedClock, SimulatedLoop, run
 from tests.simulation.process import ModelImages, NoConfig
@@ -136,6 +137,8 @@ class Bench:
         *,
         sieve: Sieve | None = None,
         bury: Callable[[Sequence[DeadLetter]], Awaitable[None]] | None = None,
+        held: dict[str, int] | None = None,
+        look_again: LookAgain = let_nothing_go,
     ) -> None:
         self.sink = sink
         self.clock = clock
@@ -155,7 +158,8 @@ class Bench:
             codec="model",
             clock=clock,
             chance=random.Random(0),
-            held={},
+            held={} if held is None else held,
+            look_again=look_again,
             told=lambda changes, ending: self.ended.extend((each.version, ending) for each in changes),
         )
         self.lanes: list[asyncio.Task[None]] = []
