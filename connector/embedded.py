@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
+
+from connector.onethread import OneThread
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ class EmbeddedDatabase:
     def __init__(self, path: str | Path, name: str) -> None:
         self.path = Path(path)
         self._connection: sqlite3.Connection | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._thread = OneThread(name)
 
     def connect(self, *statements: str) -> None:
         """Open the file and run these statements, which make what is missing. Called in the thread."""
@@ -58,12 +58,12 @@ class EmbeddedDatabase:
 
     async def run(self, function: Callable[[], T]) -> T:
         """Run a function in the thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        return await self._thread.run(function)
 
     async def close(self) -> None:
         """Close the file and end the thread."""
         await self.run(self._close)
-        self._thread.shutdown(wait=False)
+        self._thread.stop()
 
     def _close(self) -> None:
         if self._connection is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 import msgspec
@@ -21,7 +22,7 @@ from connector.change import ShardId
 from connector.checkpoints.protocol import Checkpoint
 from connector.errors import CheckpointError, CheckpointLost, ConfigError
 
-REQUEST_S = 15.0
+REQUEST_S = 10.0
 FORGOTTEN = "millrace:forgotten"
 """The metadata of a reset offset: a group's offset can be overwritten, but not taken away."""
 
@@ -75,7 +76,6 @@ class KafkaCheckpoints:
         self._group = group
         self._topics = frozenset(topics)
         self._membership = membership
-        self._admin: AdminClient | None = None
         self._partitions_at_start = partitions_at_start
         """By topic, where the group began at ``latest``: a partition of a higher number was added later."""
 
@@ -90,9 +90,10 @@ class KafkaCheckpoints:
     async def all(self) -> Mapping[ShardId, Checkpoint]:
         """Every committed offset of the group in the source's topics. Raises CheckpointError."""
         request = [ConsumerGroupTopicPartitions(self._group)]
-        answer = self._client().list_consumer_group_offsets(request, request_timeout=REQUEST_S)[self._group]
         try:
-            listed = await asyncio.wrap_future(answer)
+            listed = await self._ask(
+                lambda client: client.list_consumer_group_offsets(request, request_timeout=REQUEST_S)
+            )
         except KafkaException as error:
             raise CheckpointError(f"the offsets of group {self._group!r} cannot be read: {error}") from error
         saved: dict[ShardId, Checkpoint] = {}
@@ -140,9 +141,10 @@ class KafkaCheckpoints:
             topic, _, partition = shard.rpartition("/")
             entries.append(TopicPartition(topic, int(partition), 0, FORGOTTEN))
         request = [ConsumerGroupTopicPartitions(self._group, entries)]
-        answer = self._client().alter_consumer_group_offsets(request, request_timeout=REQUEST_S)[self._group]
         try:
-            altered = await asyncio.wrap_future(answer)
+            altered = await self._ask(
+                lambda client: client.alter_consumer_group_offsets(request, request_timeout=REQUEST_S)
+            )
         except KafkaException as error:
             raise self._not_reset(error.args[0]) from error
         for entry in altered.topic_partitions or []:
@@ -150,18 +152,23 @@ class KafkaCheckpoints:
                 raise self._not_reset(entry.error)
 
     async def close(self) -> None:
-        """Let go of the connection."""
-        self._admin = None
+        """Nothing to let go of."""
 
     def _entry(self, shard: ShardId, checkpoint: Checkpoint) -> TopicPartition:
         topic, _, partition = shard.rpartition("/")
         metadata = write_metadata(Metadata(checkpoint.clock, self._partitions_at_start.get(topic)))
         return TopicPartition(topic, int(partition), checkpoint.position, metadata)
 
-    def _client(self) -> AdminClient:
-        if self._admin is None:
-            self._admin = AdminClient(self._properties)
-        return self._admin
+    async def _ask(self, request: Callable[[AdminClient], Mapping[str, Future[Any]]]) -> ConsumerGroupTopicPartitions:
+        """Send one request, with a client of its own: requests are rare, and after a broker's restart those of an
+        older client were seen to time out again and again."""
+
+        def ask() -> ConsumerGroupTopicPartitions:
+            client = AdminClient(self._properties)
+            answer: ConsumerGroupTopicPartitions = request(client)[self._group].result()
+            return answer
+
+        return await asyncio.to_thread(ask)
 
     def _not_reset(self, error: Any) -> ConfigError | CheckpointError:
         if error.code() in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.REBALANCE_IN_PROGRESS):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import msgspec
 import structlog
@@ -19,8 +17,7 @@ from connector.deadletter.envelope import DeadLetter
 from connector.deadletter.lines import LetterLine, Line, MarkLine, Register, decode_line, encode
 from connector.deadletter.protocol import LetterState, StoredLetter
 from connector.errors import ConfigError, DeadLetterError
-
-T = TypeVar("T")
+from connector.onethread import OneThread
 
 log = structlog.get_logger(__name__)
 
@@ -48,11 +45,11 @@ class FileDeadLetters:
         self._path = config.path
         self._pipeline = pipeline
         self._file: int | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="dead-letter-file")
+        self._thread = OneThread("dead-letter-file")
 
     async def open(self) -> None:
         """Open the file, made where it is missing. Raises ConfigError."""
-        await self._in_thread(self._open)
+        await self._thread.run(self._open)
 
     async def append(self, letters: Sequence[DeadLetter]) -> None:
         """Append letters; they are on the disk when it returns. Raises DeadLetterError."""
@@ -64,18 +61,18 @@ class FileDeadLetters:
 
     async def letters(self, *, include_done: bool = False) -> AsyncIterator[StoredLetter]:
         """The letters of the pipeline that are in the file when this is called. Raises DeadLetterError."""
-        end = await self._in_thread(self._whole_lines)
+        end = await self._thread.run(self._whole_lines)
         register = Register(self._pipeline)
-        await self._in_thread(lambda: self._note_all(register, end))
+        await self._thread.run(lambda: self._note_all(register, end))
         lines = self._lines(end, warn=False)
-        while chunk := await self._in_thread(lambda: self._chunk(lines)):
+        while chunk := await self._thread.run(lambda: self._chunk(lines)):
             for stored in register.letters(chunk, include_done=include_done):
                 yield stored
 
     async def close(self) -> None:
         """Close the file."""
-        await self._in_thread(self._close)
-        self._thread.shutdown(wait=False)
+        await self._thread.run(self._close)
+        self._thread.stop()
 
     def _open(self) -> None:
         try:
@@ -91,7 +88,7 @@ class FileDeadLetters:
 
     async def _write(self, lines: Sequence[Line]) -> None:
         text = b"".join(encode(line) + b"\n" for line in lines)
-        await self._in_thread(lambda: self._append(text))
+        await self._thread.run(lambda: self._append(text))
 
     def _append(self, text: bytes) -> None:
         file = self._opened()
@@ -141,9 +138,6 @@ class FileDeadLetters:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-    async def _in_thread(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
 
 @contextlib.contextmanager

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import glob
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,12 +16,11 @@ from connector.change import Position, RecordBatch, ShardId
 from connector.checkpoints.protocol import Checkpoint, CheckpointStore
 from connector.config.units import MIB, Size
 from connector.errors import ConfigError, SourceError
+from connector.onethread import OneThread
 from connector.sources.logfile import LogFile, Replaced, last_line_end
 from connector.sources.protocol import ShardListener, SourceContext
 from connector.sources.reading import KeptReading
 from connector.sources.stdin import StandardInput
-
-T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +67,7 @@ class FileSource:
             raise ConfigError("standard input has no end to start from: leave out start: latest", path=("start",))
         self._config = config
         self._context = context
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="file-source")
+        self._thread = OneThread("file-source")
         self._files: dict[str, LogFile] = {}
         self._stdin: StandardInput | None = None
         self._paused = False
@@ -90,7 +87,7 @@ class FileSource:
             self._stdin = StandardInput(shard, self._config.line_bytes_max)
             await listener.assigned({shard: None})
             return
-        found = await self._in_thread(self._find)
+        found = await self._thread.run(self._find)
         if not found and not self._config.follow:
             raise ConfigError(f"no file matches {self._config.path!r}", path=("path",))
         self._looked_at = self._context.clock.monotonic()
@@ -114,7 +111,7 @@ class FileSource:
             return None
         if self._context.clock.monotonic() - self._looked_at >= LOOK_AGAIN_S:
             self._looked_at = self._context.clock.monotonic()
-            found = await self._in_thread(self._find)
+            found = await self._thread.run(self._find)
             if new := [path for path in found if path not in self._files]:
                 await self._take(new, start="earliest")
                 return []
@@ -134,14 +131,14 @@ class FileSource:
         if self._stdin is not None:
             return {self._stdin.shard: self._stdin.seen_end}
         files = list(self._files.values())
-        return await self._in_thread(lambda: {file.shard: file.present_end() for file in files})
+        return await self._thread.run(lambda: {file.shard: file.present_end() for file in files})
 
     async def close(self) -> None:
         """Close the files."""
         await self._reading.settle()
         for file in self._files.values():
             file.close()
-        self._thread.shutdown(wait=False)
+        self._thread.stop()
 
     def describe(self) -> str:
         """One line for people: what was found."""
@@ -169,7 +166,7 @@ class FileSource:
             checkpoint = saved.get(shard)
             if checkpoint is None and start == "latest":
                 # Saved at once: after a crash "latest" would be a later place, and what is between them lost.
-                position = await self._in_thread(partial(self._latest, path))
+                position = await self._thread.run(partial(self._latest, path))
                 checkpoint = fixed[shard] = Checkpoint(position)
             self._open_file(path, shard, 0 if checkpoint is None else checkpoint.position)
             assigned[shard] = checkpoint
@@ -212,11 +209,7 @@ class FileSource:
         return [batch]
 
     async def _read_in_thread(self, function: Callable[[], RecordBatch | None]) -> RecordBatch | None:
-        loop = asyncio.get_running_loop()
-        return await self._reading.get(lambda: loop.run_in_executor(self._thread, function))
-
-    async def _in_thread(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        return await self._reading.get(lambda: self._thread.start(function))
 
 
 def _newest_shard(path: str, saved: Mapping[ShardId, Checkpoint]) -> ShardId:

@@ -21,6 +21,12 @@ KEEP = {"retention.ms": "-1"}
 """For records of long ago, which the broker would delete at once."""
 
 
+def delete_before(kafka: KafkaServer, topic: str, offset: int) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    for answer in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
+        answer.result()
+
+
 @asynchronous
 async def test_every_record_is_read_in_order_with_all_that_it_carries(
     kafka: KafkaServer, kafka_topic: MakeTopic
@@ -153,6 +159,20 @@ async def test_transaction_markers_and_aborted_records_are_holes_and_the_end_is_
 
 
 @asynchronous
+async def test_a_partition_that_begins_late_and_is_empty_says_where_it_stands(
+    kafka: KafkaServer, kafka_topic: MakeTopic
+) -> None:
+    topic = kafka_topic()
+    produce(kafka, topic, range(60))
+    delete_before(kafka, topic, 60)
+    async with Member(kafka, topic, new_group()) as member:
+        await member.until_it_owns(1)
+        assert member.listener.owned == {f"{topic}/0": None}
+        await member.reading.for_a_while()
+        assert member.reading.next_positions == await member.source.ends() == {f"{topic}/0": 60}
+
+
+@asynchronous
 async def test_a_compacted_topic_is_read_over_its_holes(kafka: KafkaServer, kafka_topic: MakeTopic) -> None:
     config = {
         "cleanup.policy": "compact",
@@ -173,12 +193,6 @@ async def test_a_compacted_topic_is_read_over_its_holes(kafka: KafkaServer, kafk
                     assert set(member.numbers) == {500}
                     assert member.reading.next_positions == await member.source.ends()
                     return
-
-
-def delete_before(kafka: KafkaServer, topic: str, offset: int) -> None:
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-    for answer in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
-        answer.result()
 
 
 @asynchronous
@@ -335,7 +349,7 @@ async def test_a_broker_that_restarts_is_waited_for_and_nothing_is_lost(
 ) -> None:
     topic, group = kafka_topic(partitions=2), new_group()
     produce(kafka, topic, range(1000), partitions=2)
-    async with Member(kafka, topic, group) as member:
+    async with Member(kafka, topic, group, session_timeout=60.0) as member:
         await member.reading.until(1000)
         await asyncio.to_thread(kafka.process.kill)
         await member.reading.for_a_while(5)
@@ -367,6 +381,7 @@ async def test_a_topic_that_is_deleted_while_it_is_read_stops_the_source_after_a
 ) -> None:
     monkeypatch.setattr("connector.sources.kafka.troubles.MISSING_S", 3.0)
     monkeypatch.setattr("connector.sources.kafka.troubles.LOOK_AGAIN_S", 0.5)
+    monkeypatch.setattr("connector.sources.kafka.troubles.QUIET_S", 2.0)
     topic = kafka_topic()
     produce(kafka, topic, range(10))
     options = {"topic.metadata.refresh.interval.ms": 500}
@@ -400,6 +415,27 @@ async def test_a_topic_that_is_made_anew_while_it_is_read_is_read_from_its_new_b
         await member.reading.until(105)
         assert member.numbers[100:] == list(range(1000, 1005))
         assert [what for what, _ in member.listener.told] == ["assigned", "lost", "assigned"]
+
+
+@asynchronous
+async def test_a_broker_that_is_away_for_longer_than_a_session_costs_a_replay_from_the_checkpoint_and_no_record(
+    kafka: KafkaServer, kafka_topic: MakeTopic
+) -> None:
+    topic, group = kafka_topic(), new_group()
+    produce(kafka, topic, range(1000))
+    async with Member(kafka, topic, group, session_timeout=1.0) as member:
+        await member.reading.until(1000)
+        await member.checkpoints.save({f"{topic}/0": Checkpoint(990, 5)})
+        await asyncio.to_thread(kafka.process.kill)
+        await asyncio.sleep(2.0)
+        await asyncio.to_thread(kafka.process.start)
+        await asyncio.to_thread(produce, kafka, topic, range(1000, 1010))
+        await member.reading.until(1020)
+        assert member.numbers == [*range(1000), *range(990, 1010)]
+        assert member.listener.told[1:] == [
+            ("lost", [f"{topic}/0"]),
+            ("assigned", {f"{topic}/0": Checkpoint(990, 5)}),
+        ]
 
 
 @asynchronous

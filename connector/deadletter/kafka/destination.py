@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 from zlib import crc32
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from pydantic import BaseModel, Field
 
-from connector.brokers import Cluster, cluster_properties, with_options
+from connector.brokers import Cluster, Properties, cluster_properties, shared_properties, with_options
 from connector.deadletter.envelope import DeadLetter
 from connector.deadletter.kafka.headers import Headers, headers_of_letter, headers_of_mark
 from connector.deadletter.kafka.reading import Span, TopicReader
@@ -22,14 +20,24 @@ from connector.deadletter.kafka.topic import Topic, prepare_topic
 from connector.deadletter.lines import Line, MarkLine, Register
 from connector.deadletter.protocol import LetterState, StoredLetter
 from connector.errors import DeadLetterError
-
-T = TypeVar("T")
+from connector.onethread import OneThread
 
 log = structlog.get_logger(__name__)
 
 DELIVERY_S = 30.0
 """How long the client tries to deliver before an append fails (and is tried again by whoever appends)."""
-PRODUCER_REFUSED = frozenset({"acks", "request.required.acks", "enable.gapless.guarantee", "transactional.id"})
+DEFAULTS: Properties = {"compression.type": "gzip", "linger.ms": 5}
+PRODUCER_REFUSED = frozenset(
+    {
+        "request.required.acks",
+        "max.in.flight",
+        "enable.idempotence",
+        "enable.gapless.guarantee",
+        "transactional.id",
+        "delivery.timeout.ms",
+        "message.timeout.ms",
+    }
+)
 
 
 class KafkaDeadLettersConfig(Cluster):
@@ -56,15 +64,27 @@ class KafkaDeadLetters:
     def __init__(self, config: KafkaDeadLettersConfig, pipeline: str) -> None:
         self._config = config
         self._pipeline = pipeline
-        self._cluster = with_options(cluster_properties(config), config.options, PRODUCER_REFUSED)
+        cluster = cluster_properties(config)
+        ours = {
+            **cluster,
+            "acks": "all",
+            # One request at a time keeps the order. What a retry writes twice is read once (by its id), so the
+            # idempotent producer, which needs rights of its own, would add nothing.
+            "max.in.flight.requests.per.connection": 1,
+            "delivery.timeout.ms": round(DELIVERY_S * 1000),
+            # The topic decides how much is too much.
+            "message.max.bytes": 200_000_000,
+        }
+        self._properties = {**DEFAULTS, **with_options(ours, config.options, PRODUCER_REFUSED)}
+        self._cluster = {**cluster, **shared_properties(self._properties)}
         self._reader = TopicReader(self._cluster, config.topic)
         self._producer: Producer | None = None
         self._partition = 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="dead-letter-kafka")
+        self._thread = OneThread("dead-letter-kafka")
 
     async def open(self) -> None:
         """Look at the topic; make it where it is missing. Raises ConfigError, and DeadLetterError without a broker."""
-        partitions = await self._in_thread(
+        partitions = await self._thread.run(
             lambda: prepare_topic(self._cluster, self._config.topic, create=self._config.create)
         )
         self._partition = crc32(self._pipeline.encode()) % partitions
@@ -72,16 +92,16 @@ class KafkaDeadLetters:
     async def append(self, letters: Sequence[DeadLetter]) -> None:
         """Write letters; all replicas in sync have them when it returns. Raises DeadLetterError."""
         records = [(letter.record.value, letter.record.key, headers_of_letter(letter)) for letter in letters]
-        await self._in_thread(lambda: self._write(records))
+        await self._thread.run(lambda: self._write(records))
 
     async def mark(self, ids: Sequence[str], state: LetterState, outcome: str = "") -> None:
         """Write a mark. Raises DeadLetterError."""
         headers = headers_of_mark(MarkLine(self._pipeline, tuple(ids), state, outcome))
-        await self._in_thread(lambda: self._write([(None, None, headers)]))
+        await self._thread.run(lambda: self._write([(None, None, headers)]))
 
     async def letters(self, *, include_done: bool = False) -> AsyncIterator[StoredLetter]:
         """The letters of the pipeline up to the topic's present end. Raises DeadLetterError."""
-        span = await self._in_thread(self._reader.span)
+        span = await self._thread.run(self._reader.span)
         register = Register(self._pipeline)
         async for chunk in self._chunks(span, warn=True):
             for line in chunk:
@@ -93,15 +113,15 @@ class KafkaDeadLetters:
     async def _chunks(self, span: Span, *, warn: bool) -> AsyncIterator[list[Line]]:
         reading = self._reader.lines(span, warn=warn)
         try:
-            while (chunk := await self._in_thread(lambda: next(reading, None))) is not None:
+            while (chunk := await self._thread.run(lambda: next(reading, None))) is not None:
                 yield chunk
         finally:
-            await self._in_thread(reading.close)
+            await self._thread.run(reading.close)
 
     async def close(self) -> None:
         """Let go of the connection."""
-        await self._in_thread(self._drop_producer)
-        self._thread.shutdown(wait=False)
+        await self._thread.run(self._forget_producer)  # nothing waits in it: every append has been answered
+        self._thread.stop()
 
     def _write(self, records: Sequence[tuple[bytes | None, bytes | None, Headers]]) -> None:
         """Produce and wait until every record is acknowledged."""
@@ -123,37 +143,18 @@ class KafkaDeadLetters:
                 _when_there_is_room(producer, produce, until)
             left = producer.flush(DELIVERY_S + 5.0)
         except (KafkaException, BufferError) as error:
-            self._drop_producer()
             raise DeadLetterError(f"dead letters cannot be written to topic {self._config.topic}: {error}") from error
         if left or failures:
-            self._drop_producer()  # a new one begins with a clean state
             what = failures[0] if failures else "no broker acknowledged them in time"
             raise DeadLetterError(f"dead letters cannot be written to topic {self._config.topic}: {what}")
 
     def _running_producer(self) -> Producer:
         if self._producer is None:
-            self._producer = Producer(
-                {
-                    **self._cluster,
-                    "enable.idempotence": True,
-                    "acks": "all",
-                    "linger.ms": 5,
-                    "compression.type": "gzip",
-                    "delivery.timeout.ms": round(DELIVERY_S * 1000),
-                    # The topic decides how much is too much.
-                    "message.max.bytes": 200_000_000,
-                }
-            )
+            self._producer = Producer(self._properties)
         return self._producer
 
-    def _drop_producer(self) -> None:
-        if self._producer is not None:
-            self._producer.purge()
-            self._producer.flush(1.0)
-            self._producer = None
-
-    async def _in_thread(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+    def _forget_producer(self) -> None:
+        self._producer = None
 
 
 def _when_there_is_room(producer: Producer, produce: Callable[[], None], until: float) -> None:

@@ -74,7 +74,7 @@ class KafkaSourceConfig(Cluster):
         if isinstance(raw, dict) and "start" not in raw:
             raise PydanticCustomError(
                 "start_missing",
-                "start: is yours to choose: earliest, latest, or {{timestamp: 2026-01-31T12:00:00Z}}. There is no "
+                "start: is yours to choose: earliest, latest, or {timestamp: 2026-01-31T12:00:00Z}. There is no "
                 "default: one would lose what is in the topic already, or read all of it, without anybody's wish",
             )
         return raw

@@ -42,20 +42,26 @@ class GroupMember:
         self._config = config
         self._partitions_at_start = partitions_at_start
         self._failure: Exception | None = None
+        self._made: Consumer | None = None
         self._changed: set[tuple[str, int]] = set()
+        """Partitions that came or went during the fetch under way."""
+        self._to_tell: list[Cursor] = []
+        """Those that begin where the pipeline does not know of: nothing before is to be waited for."""
         self._to_place: list[Cursor] = []
         self._parked = False
         self._leaving = False
 
-    def join(
-        self, consumer: Consumer, thread: ConsumerThread, listener: ShardListener, checkpoints: CheckpointStore
-    ) -> None:
+    def connect(self, properties: dict[str, Any]) -> Consumer:
+        """Make the consumer. Raises KafkaException for properties that it does not take."""
+        self._made = Consumer(properties)
+        return self._made
+
+    def join(self, thread: ConsumerThread, listener: ShardListener, checkpoints: CheckpointStore) -> None:
         """Become a member; shards come while ``consume`` is called."""
-        self._consumer = consumer
         self._thread = thread
         self._listener = listener
         self._checkpoints = checkpoints
-        consumer.subscribe(
+        self._consumer.subscribe(
             list(self._config.topics),
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
@@ -88,12 +94,13 @@ class GroupMember:
             raise self._failure
         if self._changed:
             messages = self._without_changed(messages)
+        beginnings = self._beginnings()
         batches, events = batches_of(messages, self.cursors)
         for event in events:
             self._handle(event)
-        self._place_again()
-        self.troubles.look_for_missing(self._consumer)
-        return batches
+        begun_anew = self._place_again()
+        self.troubles.look_for_missing(self._consumer, self._config.topics, heard=bool(messages))
+        return beginnings + [batch for batch in batches if batch.shard not in begun_anew]
 
     def park(self) -> None:
         """Fetch nothing more for now, but stay a member."""
@@ -120,8 +127,20 @@ class GroupMember:
     def leave(self) -> None:
         """Leave the group. The pipeline has let go of the shards before."""
         self._leaving = True
-        self._consumer.close()
+        if self._made is not None:
+            self._made.close()
         self.cursors.clear()
+
+    @property
+    def _consumer(self) -> Consumer:
+        assert self._made is not None, "connect() comes first"
+        return self._made
+
+    def _beginnings(self) -> list[RecordBatch]:
+        """Batches without records that say where reading begins: an end at that place is reached by it."""
+        told = [RecordBatch(each.shard, [], each.next_position) for each in self._to_tell if self.owns(each.shard)]
+        self._to_tell.clear()
+        return told
 
     def _fetch(self, records_max: int, wait_s: float) -> list[Message]:
         """What is there; else wait for the first one, and take what came with it. Never waits for a full batch."""
@@ -170,30 +189,37 @@ class GroupMember:
             return
         self.troubles.weigh(error, topic)
 
-    def _place_again(self) -> None:
-        """Find a place for the shards whose next record is gone, while a broker answers."""
+    def _place_again(self) -> set[ShardId]:
+        """Find a place for the shards whose next record is gone, while a broker answers. Says which began anew."""
+        begun_anew = set()
         while self._to_place:
             cursor = self._to_place[0]
             try:
-                if self.owns(cursor.shard):
-                    self._go_on_in_range(cursor)
+                if self.owns(cursor.shard) and self._go_on_in_range(cursor):
+                    begun_anew.add(cursor.shard)
             except KafkaException as error:
                 self.troubles.weigh(error.args[0], cursor.topic)
-                return
+                break
             self._to_place.pop(0)
+        return begun_anew
 
-    def _go_on_in_range(self, cursor: Cursor) -> None:
+    def _go_on_in_range(self, cursor: Cursor) -> bool:
+        """Move the cursor to where its log is; says whether the shard begins anew with that."""
         start = from_checkpoint(self._consumer, self._config, cursor.topic, cursor.partition, cursor.next_position)
         self.skipped_records += start.skipped
-        if start.position < cursor.next_position:
+        back = start.position < cursor.next_position
+        if back:
             # The log was cut: what is in flight will be read under the same positions again, so it is another shard's
             # past. The pipeline begins anew with it.
             saved = self._thread.wait_for(self._checkpoints.all()).get(cursor.shard)
             self._thread.wait_for(self._listener.lost([cursor.shard]))
             checkpoint = Checkpoint(start.position, saved.clock if saved else 0)
             self._thread.wait_for(self._listener.assigned({cursor.shard: checkpoint}))
+        elif start.position > cursor.next_position:
+            self._to_tell.append(cursor)
         cursor.next_position = start.position
         self._fetch_from(cursor)
+        return back
 
     def _fetch_from(self, cursor: Cursor) -> None:
         """Make the client fetch from the cursor, whatever it was about to do."""
@@ -216,6 +242,8 @@ class GroupMember:
             for each in placed:
                 cursor = Cursor(each.topic, each.partition, each.shard, each.start.position)
                 self.cursors.setdefault(each.topic, {})[each.partition] = cursor
+                if each.checkpoint is None and each.start.position > 0:
+                    self._to_tell.append(cursor)
                 self.skipped_records += each.start.skipped
             self._changed.update(places)
             self._save_starts(placed)

@@ -69,16 +69,13 @@ class KafkaSource:
     async def open(self, listener: ShardListener, checkpoints: CheckpointStore) -> None:
         """Connect and subscribe. Brokers that are down are waited for in ``read``; a missing topic is a ConfigError."""
         thread = self._thread = ConsumerThread(f"kafka {self._config.group}", asyncio.get_running_loop())
-        consumer = await thread.call(self._make_consumer)
+        consumer = await thread.call(self._connect)
         try:
             self._found = await thread.call(lambda: self._look_at_topics(consumer))
         except ConfigError:
-            await thread.call(consumer.close)
-            await thread.stop()
-            self._thread = None
+            await self.close()
             raise
-        self._admin = AdminClient(shared_properties(self._properties))
-        await thread.call(lambda: self._member.join(consumer, thread, listener, checkpoints))
+        await thread.call(lambda: self._member.join(thread, listener, checkpoints))
 
     async def read(self, records_max: int, wait_s: float) -> Sequence[RecordBatch] | None:
         """The next records, as soon as there are any. Never None: a topic has no end. Raises SourceError."""
@@ -112,20 +109,24 @@ class KafkaSource:
 
         Where no broker answers these are the ends as they were last known.
         """
-        admin = self._admin
-        assert admin is not None, "open() comes first"
+        if self._admin is None:
+            self._admin = AdminClient(shared_properties(self._properties))
         owned = self._member.shards()
         places = {TopicPartition(*partition_of(shard)): OffsetSpec.latest() for shard in owned}  # type: ignore[no-untyped-call]
         if not places:
             return {}
         committed_only = self._config.isolation == "read_committed"
         level = IsolationLevel.READ_COMMITTED if committed_only else IsolationLevel.READ_UNCOMMITTED
-        answers = admin.list_offsets(places, isolation_level=level, request_timeout=REQUEST_S)
+        answers = self._admin.list_offsets(places, isolation_level=level, request_timeout=REQUEST_S)
+        failed = False
         for place, answer in answers.items():
             try:
                 self._known_ends[shard_of(place.topic, place.partition)] = (await asyncio.wrap_future(answer)).offset
             except KafkaException as error:
                 self._member.troubles.note(error.args[0])
+                failed = True
+        if failed:
+            await asyncio.to_thread(self._forget_admin)  # a new one connects anew
         return {shard: self._known_ends[shard] for shard in owned if shard in self._known_ends}
 
     async def close(self) -> None:
@@ -137,6 +138,7 @@ class KafkaSource:
         await self._thread.call(self._member.leave)
         await self._thread.stop()
         self._thread = None
+        await asyncio.to_thread(self._forget_admin)
 
     def describe(self) -> str:
         """One line for people: what was found at ``open``."""
@@ -146,15 +148,13 @@ class KafkaSource:
         assert self._thread is not None, "open() comes first"
         return self._thread
 
-    def _make_consumer(self) -> Consumer:
+    def _forget_admin(self) -> None:
+        self._admin = None
+
+    def _connect(self) -> Consumer:
+        logger = logging.getLogger("connector.sources.kafka.client")
         try:
-            return Consumer(
-                {
-                    **self._properties,
-                    "error_cb": self._member.troubles.note,
-                    "logger": logging.getLogger("connector.sources.kafka.client"),
-                }
-            )
+            return self._member.connect({**self._properties, "error_cb": self._member.troubles.note, "logger": logger})
         except KafkaException as error:
             raise ConfigError(f"the kafka client refuses its options: {error.args[0].str()}") from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
@@ -16,6 +18,8 @@ LOG_AGAIN_S = 30.0
 MISSING_S = 30.0
 """How long a topic may be unknown before it counts as deleted: a broker that starts knows few topics at first."""
 LOOK_AGAIN_S = 5.0
+QUIET_S = 30.0
+"""After how long without a record the topics are looked at: the client does not always tell of a deleted one."""
 
 OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
 TOPIC_MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
@@ -51,7 +55,7 @@ class Troubles:
         self._clock = clock
         self._logged: dict[int, float] = {}
         self._missing: dict[str, float] = {}
-        self._looked_at = 0.0
+        self._looked_at = self._heard_at = clock.monotonic()
 
     def note(self, error: KafkaError) -> None:
         """Log something that may pass."""
@@ -74,19 +78,25 @@ class Troubles:
             self._missing.setdefault(topic, self._clock.monotonic())
         self.note(error)
 
-    def look_for_missing(self, consumer: Consumer) -> None:
-        """Raise SourceError when a topic that was reported as unknown stays so."""
+    def look_for_missing(self, consumer: Consumer, topics: Sequence[str], *, heard: bool) -> None:
+        """Raise SourceError when a topic stays unknown. ``heard``: records came just now, so all may be well."""
         now = self._clock.monotonic()
-        if not self._missing or now - self._looked_at < LOOK_AGAIN_S:
+        if heard:
+            self._heard_at = now
+        if not self._missing and now - self._heard_at < QUIET_S:
+            return
+        if now - self._looked_at < (LOOK_AGAIN_S if self._missing else QUIET_S):
             return
         self._looked_at = now
-        for topic, since in list(self._missing.items()):
+        for topic in list(self._missing) or topics:
             try:
                 found = consumer.list_topics(topic, timeout=LOOK_AGAIN_S).topics[topic]
             except KafkaException as failed:
                 self.note(failed.args[0])
-                continue
+                return
             if found.error is None:
-                del self._missing[topic]
-            elif now - since >= MISSING_S:
-                raise SourceError(f"topic {topic!r} is gone: {found.error}")
+                self._missing.pop(topic, None)
+            elif found.error.code() not in TOPIC_MISSING:
+                self.note(found.error)
+            elif now - self._missing.setdefault(topic, now) >= MISSING_S:
+                raise SourceError(f"topic {topic!r} is gone: {found.error.str()}")
