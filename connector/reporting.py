@@ -5,6 +5,7 @@ from __future__ import annotations
 from connector.delivery.counts import Counts
 from connector.delivery.ledger import Ledger
 from connector.delivery.route import Route
+from connector.delivery.versions import milliseconds
 from connector.observe.snapshot import (
     DECODE_ROUTE,
     ChangeCount,
@@ -18,6 +19,7 @@ from connector.observe.snapshot import (
     StoreSnapshot,
 )
 from connector.pipeline import Pipeline
+from connector.sources.protocol import Source
 
 
 def snapshot(pipeline: Pipeline) -> PipelineSnapshot:
@@ -31,14 +33,17 @@ def snapshot(pipeline: Pipeline) -> PipelineSnapshot:
         reason=pipeline.reason,
         stall_after_s=pipeline.options.stall_after_s,
         source=SourceSnapshot(
-            type=pipeline.source_type, paused=pipeline.paused, last_error=getattr(pipeline.source, "last_error", "")
+            type=pipeline.source_type,
+            paused=pipeline.paused,
+            last_error=getattr(pipeline.source, "last_error", ""),
+            skipped=getattr(pipeline.source, "skipped", 0),
         ),
         checkpoint_store=StoreSnapshot(
             ok=not shards.last_error, last_error=shards.last_error, last_saved_ms=shards.last_saved_ms
         ),
         dead_letters=DestinationSnapshot(ok=not pipeline.office.last_error, last_error=pipeline.office.last_error),
         routes=[_route(route, plan.sink_type) for route, plan in zip(pipeline.routes, pipeline.plans, strict=True)],
-        shards=[_shard(ledger, names, now_ms) for _, ledger in sorted(shards.owned.items())],
+        shards=[_shard(ledger, names, now_ms, pipeline.source) for _, ledger in sorted(shards.owned.items())],
         in_flight_changes=pipeline.bounds.changes,
         in_flight_changes_max=pipeline.bounds.changes_max,
         in_flight_bytes=pipeline.bounds.bytes,
@@ -72,24 +77,39 @@ def _route(route: Route, sink_type: str) -> RouteSnapshot:
     )
 
 
-def _shard(ledger: Ledger, names: list[str], now_ms: int) -> ShardSnapshot:
+def _shard(ledger: Ledger, names: list[str], now_ms: int, source: Source) -> ShardSnapshot:
     position = ledger.read_position or 0
     watermark = ledger.finished_position
     # The end is asked for now and then: what was read since is beyond it.
     end = None if ledger.end is None else max(ledger.end, position)
     caught_up = ledger.idle and end is not None and watermark >= end
     behind_ms = max(0, now_ms - ledger.done_ms) if ledger.done_ms else None
+    counted: bool = getattr(source, "positions_count", True)
+    lag = None if end is None else max(0, end - watermark)
     return ShardSnapshot(
         shard=ledger.shard,
         position=position,
         watermark=watermark,
         checkpoint=ledger.saved.position if ledger.saved else None,
         end=end,
-        lag_records=None if end is None else max(0, end - watermark),
+        positions_count=counted,
+        lag_records=lag if counted or lag == 0 else None,
         lag_ms=0 if caught_up else behind_ms,
         watermark_moved_ms=ledger.moved_ms,
+        retention_used=_retention_used(ledger, getattr(source, "retention_s", None), now_ms, caught_up=caught_up),
         routes={name: _counts(counts) for name, counts in zip(names, ledger.counts, strict=True)},
     )
+
+
+def _retention_used(ledger: Ledger, retention_s: float | None, now_ms: int, *, caught_up: bool) -> float | None:
+    """The age of the last change below the saved checkpoint, by its version's time, in parts of the retention."""
+    if retention_s is None:
+        return None
+    if caught_up and ledger.unsaved is None:
+        return 0.0
+    if ledger.saved is None or not (saved_ms := milliseconds(ledger.saved.clock)):
+        return None
+    return max(0, now_ms - saved_ms) / (retention_s * 1000)
 
 
 def _counts(counts: Counts) -> RouteCounts:

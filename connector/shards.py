@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 import structlog
 
 from connector.change import ShardId
-from connector.checkpoints.protocol import Checkpoint, CheckpointStore
+from connector.checkpoints.protocol import SHARD_END, Checkpoint, CheckpointStore
 from connector.clock import Clock
 from connector.delivery.ledger import Ledger
 from connector.errors import CheckpointError, CheckpointLost
@@ -69,6 +69,20 @@ class Shards:
         self._let_go([self.owned[shard] for shard in shards if shard in self.owned])
         if shards:
             log.warning("shards lost", shards=sorted(shards))
+
+    async def ended(self, shards: Collection[ShardId]) -> Mapping[ShardId, Checkpoint]:
+        """Save the end of those that are finished, and let them go. A shard that was lost is nobody's to end here."""
+        done = [self.owned[shard] for shard in shards if shard in self.owned]
+        done = [ledger for ledger in done if not ledger.lost and ledger.idle and ledger.finished_position == SHARD_END]
+        if not done or self._closed:
+            return {}
+        await self.save(done)
+        saved = [ledger for ledger in done if not ledger.lost and self.owned.get(ledger.shard) is ledger]
+        ends = {ledger.shard: ledger.saved for ledger in saved if ledger.saved and ledger.saved.position == SHARD_END}
+        self._let_go([self.owned[shard] for shard in ends])
+        if ends:
+            log.info("shards ended", shards=sorted(ends))
+        return ends
 
     async def close(self) -> None:
         """Save for the last time; what a source says while it closes changes nothing any more."""

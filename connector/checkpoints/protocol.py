@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from connector.change import Position, ShardId
+
+SHARD_END: Final[Position] = 10**64
+"""The position behind the last record of a shard that has an end (a stream's closed shard): nothing comes after it.
+Beyond every sequence number (Kinesis' have 56 digits)."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
     """A shard's saved watermark: everything before ``position`` is finished, for every route."""
 
     position: Position
-    """Where reading goes on: the next offset, the next byte."""
+    """Where reading goes on: the next offset, the next byte, the last sequence number + 1; or SHARD_END."""
     clock: int = 0
     """The version clock's last stamp at the watermark, so that a replay stamps the same versions again."""
 

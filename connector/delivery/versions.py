@@ -15,6 +15,11 @@ LOGICAL_BITS = 20
 VERSION_MAX = 2**63 - 1
 
 
+def milliseconds(version: int) -> int:
+    """The time that is in a version or a clock's last stamp: that of the change or of one shortly before it."""
+    return version >> LOGICAL_BITS
+
+
 def stamp(changes: Iterable[Change], last: int, ledger_entry: Any) -> int:
     """Stamp changes of one shard in order, mark them for their ledger segment; returns the clock's new ``last``."""
     for change in changes:

@@ -130,6 +130,7 @@ def _pipeline(page: _Page, snapshot: PipelineSnapshot, now_ms: int, *, ready: bo
         page.add(m.UNDECODABLE, (snapshot.name, code), count)
     page.add(m.SOURCE_PAUSED, labels, snapshot.source.paused)
     page.add(m.SOURCE_OK, labels, not snapshot.source.last_error)
+    page.add(m.SOURCE_SKIPPED, labels, snapshot.source.skipped)
     page.add(m.CHECKPOINT_STORE_OK, labels, snapshot.checkpoint_store.ok)
     if snapshot.state is not PipelineState.STOPPED:
         page.add(m.CHECKPOINT_AGE, labels, _seconds(now_ms - snapshot.checkpoint_store.last_saved_ms))
@@ -169,9 +170,10 @@ def _shard(page: _Page, pipeline: str, shard: ShardSnapshot, now_ms: int) -> Non
         page.add(m.LAG_RECORDS, labels, shard.lag_records)
     if shard.lag_ms is not None:
         page.add(m.LAG_SECONDS, labels, _seconds(shard.lag_ms))
-    lagging = shard.end is not None and shard.end > shard.watermark
-    page.add(m.STILL_SECONDS, labels, _seconds(now_ms - shard.watermark_moved_ms) if lagging else 0)
-    if shard.checkpoint is not None:
+    page.add(m.STILL_SECONDS, labels, _seconds(now_ms - shard.watermark_moved_ms) if shard.lagging else 0)
+    if shard.retention_used is not None:
+        page.add(m.RETENTION_USED, labels, shard.retention_used)
+    if shard.checkpoint is not None and shard.positions_count:
         page.add(m.CHECKPOINT_UNSAVED, labels, shard.watermark - shard.checkpoint)
     for route, counts in shard.routes.items():
         place = (pipeline, route, shard.shard)

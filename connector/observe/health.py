@@ -86,14 +86,13 @@ def _of_route(route: RouteSnapshot, now_ms: int) -> str:
 
 def _of_shard(shard: ShardSnapshot, now_ms: int, stall_after_s: float) -> str:
     still_ms = now_ms - shard.watermark_moved_ms
-    if shard.end is None or shard.end <= shard.watermark or still_ms <= stall_after_s * 1000:
+    if not shard.lagging or still_ms <= stall_after_s * 1000:
         return ""
     waiting = [f"{name}: {counts.in_flight}" for name, counts in shard.routes.items() if counts.in_flight]
     where = f"in flight by route: {', '.join(waiting)}" if waiting else "nothing is in flight, so nothing is being read"
-    return (
-        f"nothing has moved for {ago(still_ms)} though there is lag: finished up to {shard.watermark},"
-        f" the end is {shard.end}; {where}"
-    )
+    end = f"read up to {shard.position}" if shard.end is None else f"the end is {shard.end}"
+    lag = f"finished up to {shard.watermark}, {end}"
+    return f"nothing has moved for {ago(still_ms)} though there is lag: {lag}; {where}"
 
 
 def ago(milliseconds: int) -> str:

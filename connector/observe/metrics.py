@@ -101,7 +101,17 @@ CHECKPOINT_AGE = MetricDefinition(
 CHECKPOINT_UNSAVED = MetricDefinition(
     "millrace_checkpoint_unsaved_records",
     _G,
-    "Records finished but not yet saved in a checkpoint. Absent before a shard's first checkpoint.",
+    "Records finished but not yet saved in a checkpoint. Absent before a shard's first checkpoint, and where positions"
+    " do not count records (streams).",
+    "",
+    _SHARD,
+)
+RETENTION_USED = MetricDefinition(
+    "millrace_checkpoint_retention_used_ratio",
+    _G,
+    "How much of the time for which the change log keeps a record a shard's checkpoint has used up: the age of its last"
+    " change by the retention, 0 when everything is finished and saved. At 1 changes are lost unread. Absent where the"
+    " source's retention is not known.",
     "",
     _SHARD,
 )
@@ -126,6 +136,14 @@ SOURCE_PAUSED = MetricDefinition(
     _PIPELINE,
 )
 SOURCE_OK = MetricDefinition("millrace_source_ok", _G, "0 while the source cannot be reached.", "", _PIPELINE)
+SOURCE_SKIPPED = MetricDefinition(
+    "millrace_source_skipped_total",
+    _C,
+    "How often a source went on behind something that was lost unread, because its retention had passed and the"
+    " configuration says to skip it.",
+    "",
+    _PIPELINE,
+)
 CHECKPOINT_STORE_OK = MetricDefinition(
     "millrace_checkpoint_store_ok", _G, "0 while checkpoints cannot be saved.", "", _PIPELINE
 )

@@ -87,6 +87,8 @@ class ShardSnapshot(msgspec.Struct, kw_only=True):
     """What is saved; None before the first save."""
     end: Position | None = None
     """The shard's end as last seen; None where it is not known (yet)."""
+    positions_count: bool = True
+    """Whether the difference of two positions is a number of records (offsets; sequence numbers are not)."""
     lag_records: int | None = None
     """Records between the watermark and the end (sparse offsets count as records); None where it is not known."""
     lag_ms: int | None = None
@@ -95,8 +97,16 @@ class ShardSnapshot(msgspec.Struct, kw_only=True):
     watermark_moved_ms: int
     """When the watermark last moved, *or was last seen to be at the end*: a shard that was idle for an hour and gets
     a record has not been standing still for an hour."""
+    retention_used: float | None = None
+    """How much of the time for which the log keeps a record the checkpoint has used up: 0 when all is finished and
+    saved, at 1 the next record may be gone. None where the log's retention or the checkpoint's time is not known."""
     routes: dict[str, RouteCounts] = {}
     """By route, and ``DECODE_ROUTE``."""
+
+    @property
+    def lagging(self) -> bool:
+        """True while something is left to finish, as far as it is known: up to the end, or else up to what was read."""
+        return (self.position if self.end is None else self.end) > self.watermark
 
 
 class ChangeCount(msgspec.Struct):
@@ -155,6 +165,8 @@ class SourceSnapshot(msgspec.Struct, kw_only=True):
     """No more is fetched until something in flight is finished."""
     last_error: str = ""
     """Why the source cannot be reached at present; empty while it can."""
+    skipped: int = 0
+    """How often something was lost unread (its retention had passed) and skipped, as the configuration says."""
 
 
 class StoreSnapshot(msgspec.Struct, kw_only=True):

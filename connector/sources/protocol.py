@@ -21,7 +21,7 @@ class SourceContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardListener(Protocol):
-    """The pipeline, as a source sees it. All three are awaited by the source before it goes on."""
+    """The pipeline, as a source sees it. All are awaited by the source before it goes on."""
 
     async def assigned(self, shards: Mapping[ShardId, Checkpoint | None]) -> None:
         """These shards are ours from now on, read from these checkpoints (None: from the configured start).
@@ -38,6 +38,14 @@ class ShardListener(Protocol):
     async def lost(self, shards: Collection[ShardId]) -> None:
         """These shards are somebody else's already: drop what is in flight, save nothing."""
 
+    async def ended(self, shards: Collection[ShardId]) -> Mapping[ShardId, Checkpoint]:
+        """These shards were read to their end: ``read`` has given a batch whose ``next_position`` is SHARD_END.
+
+        Returns those of which everything is finished and the SHARD_END checkpoint is saved; the pipeline has let go of
+        them. Never waits for what is in flight: ask again for the others. What depends on a shard's end (its children)
+        may begin now, with the checkpoint's clock.
+        """
+
 
 class Source(Protocol):
     """Where changes come from. Found by an entry point in the group ``millrace.sources``.
@@ -48,6 +56,13 @@ class Source(Protocol):
     Checkpoints: the source asks ``checkpoints.load`` (or its own group, for Kafka) where to go on when it gets a
     shard. ``own_checkpoints()`` gives a store where the source keeps them itself (Kafka's group offsets), else None
     and the pipeline's configured store is used.
+
+    Attributes that a source may have beside these, and what holds without them: ``last_error`` (why it cannot be read
+    at present, in words; empty), ``describe()`` (one line for people, after ``open``), ``assigned_all`` (whether every
+    shard that there is has been assigned, so that nothing is left to read but of the owned ones; what is assigned is
+    all), ``positions_count`` (whether the difference of two positions is a number of records; True), ``retention_s``
+    (how long the log keeps a record before it is lost unread; unknown) and ``skipped`` (how often something was lost
+    unread and skipped because the configuration says so; 0).
     """
 
     config_model: ClassVar[type[BaseModel]]
@@ -73,7 +88,11 @@ class Source(Protocol):
         """The opposite of ``pause``: reading goes on exactly where it was, nothing skipped, nothing twice."""
 
     async def ends(self) -> Mapping[ShardId, Position]:
-        """The present end of each owned shard: the position that ``next_position`` reaches when all is read."""
+        """The present end of each owned shard: the position that ``next_position`` reaches when all is read.
+
+        A shard is absent while its end is not known: a stream tells none, and only reading that finds nothing more
+        says that the end is where reading stands.
+        """
 
     async def close(self) -> None:
         """Leave, giving up all shards (the listener's ``revoked`` has been called by the pipeline before)."""

@@ -53,6 +53,7 @@ def a_shard(name: str = "orders/0", now_ms: int = NOW_MS, **changed: Any) -> Sha
         "lag_records": 18,
         "lag_ms": 1500,
         "watermark_moved_ms": now_ms - 200,
+        "retention_used": 0.125,
         "routes": {
             "search": RouteCounts(read=100, applied=90, dead_lettered=2, in_flight=8),
             "decode": RouteCounts(read=1, dead_lettered=1),

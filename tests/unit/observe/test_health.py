@@ -55,11 +55,16 @@ def test_standing_still_with_nothing_in_flight_says_that_nothing_is_being_read()
     assert "nothing is being read" in the_problem_of(a_pipeline(shards=[shard])).reason
 
 
+def test_standing_still_with_something_in_flight_is_a_problem_though_the_end_is_not_known() -> None:
+    problem = the_problem_of(a_pipeline(shards=[a_shard(end=None, watermark_moved_ms=NOW_MS - 3 * MINUTE_MS)]))
+    assert "finished up to 92, read up to 100" in problem.reason
+
+
 @pytest.mark.parametrize(
     ("what", "shard"),
     [
         ("caught up", a_shard(watermark=110, watermark_moved_ms=NOW_MS - 90 * MINUTE_MS)),
-        ("end not known", a_shard(end=None, watermark_moved_ms=NOW_MS - 90 * MINUTE_MS)),
+        ("end not known", a_shard(end=None, watermark=100, watermark_moved_ms=NOW_MS - 90 * MINUTE_MS)),
         ("just within the limit", a_shard(watermark_moved_ms=NOW_MS - MINUTE_MS)),
     ],
 )
