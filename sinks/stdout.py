@@ -23,6 +23,9 @@ from connector.sink import APPLIED, Needs, Outcome, Rejected, Semantics, SinkCon
 _LOOK_UP_S = 0.2
 """How often a write that waits for its reader looks whether the sink is being closed."""
 
+_turn = threading.Lock()
+"""Who writes: routes share standard output, and a line is written in pieces."""
+
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -113,6 +116,15 @@ def _print(lines: bytes, closing: threading.Event) -> None:
 
     Nothing stays in Python's own buffer, which would be flushed, and fail once more, at the exit.
     """
+    while not _turn.acquire(timeout=_LOOK_UP_S):
+        _raise_if(closing)
+    try:
+        _print_in_turn(lines, closing)
+    finally:
+        _turn.release()
+
+
+def _print_in_turn(lines: bytes, closing: threading.Event) -> None:
     output = sys.stdout.buffer
     try:
         descriptor = output.fileno()
@@ -125,8 +137,12 @@ def _print(lines: bytes, closing: threading.Event) -> None:
     output.flush()
     rest = memoryview(lines)
     while rest:
-        if closing.is_set():
-            raise InterruptedError("closed before all was written")
+        _raise_if(closing)
         # A pipe that is ready takes at least PIPE_BUF bytes without blocking; a file is always ready.
         if select.select([], [descriptor], [], _LOOK_UP_S)[1]:
             rest = rest[os.write(descriptor, rest[: select.PIPE_BUF]) :]
+
+
+def _raise_if(closing: threading.Event) -> None:
+    if closing.is_set():
+        raise InterruptedError("closed before all was written")

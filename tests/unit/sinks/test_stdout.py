@@ -108,3 +108,29 @@ def test_a_reader_that_reads_no_more_does_not_keep_the_process_from_ending() -> 
     finally:
         process.kill()
         process.communicate()
+
+
+_WRITES_TWO_ROUTES = """
+import asyncio
+from sinks.stdout import StdoutConfig, StdoutSink
+from sinks.testing import context, insert
+
+async def main():
+    sinks = [StdoutSink(StdoutConfig(), context(route=route)) for route in ("one", "two")]
+    for sink in sinks:
+        await sink.open()
+    changes = [insert(f"{number}", {"text": "x" * 10_000}) for number in range(100)]
+    await asyncio.gather(*(sink.write(changes) for sink in sinks))
+    for sink in sinks:
+        await sink.close()
+
+asyncio.run(main())
+"""
+
+
+def test_long_lines_of_two_routes_do_not_run_into_each_other() -> None:
+    done = subprocess.run([sys.executable, "-c", _WRITES_TWO_ROUTES], capture_output=True, timeout=60, check=True)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sorted((line["route"], int(line["key"]["pk"])) for line in lines) == [
+        (route, number) for route in ("one", "two") for number in range(100)
+    ]
