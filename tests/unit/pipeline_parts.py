@@ -21,7 +21,7 @@ from connector.reporting import snapshot
 from connector.sink import Outcome, Semantics
 from connector.sources.protocol import ShardListener
 from tests.simulation.loop import EPOCH_MS, SimulatedClock
-from tests.simulation.process import NoConfig
+from tests.simulation.parts import NoConfig
 from tests.unit.delivery.builders import IMAGES, Answer, ToldSink
 from tests.unit.test_shards import ToldStore
 

@@ -15,7 +15,7 @@ from connector.deadletter.office import LEARN_FAILURES_MAX, DeadLetterOffice
 from connector.deadletter.protocol import LetterState, StoredLetter
 from connector.errors import DeadLetterError
 from tests.simulation.loop import SimulatedClock
-from tests.simulation.process import NoConfig
+from tests.simulation.parts import NoConfig
 from tests.unit.delivery.builders import change, simulated
 
 

@@ -22,7 +22,7 @@ from connector.delivery.policy import RoutePolicy
 from connector.delivery.route import Route, Sieve, let_nothing_go
 from connector.sink import APPLIED, Needs, Outcome, Semantics
 from tests.simulation.loop import EPOCH_MS, SimulatedClock, SimulatedLoop, run
-from tests.simulation.process import ModelImages, NoConfig
+from tests.simulation.parts import ModelImages, NoConfig
 
 GIVE_UP_S = 3600.0
 IMAGES = ModelImages()
