@@ -1,4 +1,4 @@
-"""The model parts around a simulated process' pipeline: codec, filter, sink, checkpoints and dead letters of its world."""
+"""The model parts around a simulated process' pipeline: codec, filter, sink, checkpoints and dead letters."""
 
 from __future__ import annotations
 
