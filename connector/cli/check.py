@@ -32,8 +32,10 @@ def check(
     from rich.table import Table
 
     from connector.config.load import load_all
+    from connector.observe import logs
 
     loaded = load_all(configs)
+    logs.configure("error")  # what the parts would log stands in the table
     table = Table("pipeline", "part", "type", "", "what it says")
     failed = False
 
@@ -116,7 +118,8 @@ async def _try(
             await opening()
         return part, kind, False, describe(opened[0])
     except TimeoutError:
-        return part, kind, True, f"no answer within {timeout_s:g} s"
+        why = getattr(opened[0], "last_error", "")
+        return part, kind, True, f"no answer within {timeout_s:g} s" + (f": {why}" if why else "")
     except Exception as error:  # each part is reported; the next one is checked all the same
         return part, kind, True, str(error) or type(error).__name__
     finally:

@@ -65,7 +65,7 @@ def main() -> None:
 
 def make_changes() -> None:
     """The shop's change log: the same for the same seed, but for the times."""
-    command = [sys.executable, GENERATE, "--out", FOLDER / "changes.jsonl", "--count", str(CHANGES)]
+    command: list[str | Path] = [sys.executable, GENERATE, "--out", FOLDER / "changes.jsonl", "--count", str(CHANGES)]
     command += ["--customers", "400", "--poison", str(POISON), "--seed", str(SEED)]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
 
