@@ -11,12 +11,11 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
+# For every Python from 3.11 on and every platform, with hashes.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml
 lock:
-	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-emit-trusted-host --allow-unsafe --output-file requirements.lock pyproject.toml
-	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-emit-trusted-host --allow-unsafe --extra dev --constraint requirements.lock \
-	  --output-file requirements-dev.lock pyproject.toml
+	$(BIN)/$(COMPILE) --output-file requirements.lock
+	$(BIN)/$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
