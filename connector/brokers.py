@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from confluent_kafka import KafkaError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from connector.clock import Clock
 from connector.config.units import Secret
 from connector.errors import ConfigError
 
@@ -28,7 +30,7 @@ class Tls(BaseModel):
     ca: str | None = Field(default=None, description="file with the authorities to trust (PEM)")
     cert: str | None = Field(default=None, description="file with the client's certificate (PEM)")
     key: str | None = Field(default=None, description="file with the client's private key (PEM)")
-    key_password: Secret | None = None
+    key_password: Secret | None = Field(default=None, description="what the private key is encrypted with")
     verify: bool = Field(default=True, description="false accepts any certificate: for trying things only")
 
     @model_validator(mode="after")
@@ -45,10 +47,12 @@ class OAuth(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    token_url: Annotated[str, StringConstraints(pattern=r"^https?://")]
-    client_id: str = Field(min_length=1)
-    client_secret: Secret
-    scope: str | None = None
+    token_url: Annotated[str, StringConstraints(pattern=r"^https?://")] = Field(
+        description="the token endpoint of the identity provider"
+    )
+    client_id: str = Field(min_length=1, description="who we are there")
+    client_secret: Secret = Field(description="how we prove it")
+    scope: str | None = Field(default=None, description="what the token is asked for")
 
 
 class Sasl(BaseModel):
@@ -56,10 +60,12 @@ class Sasl(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
-    username: str | None = None
-    password: Secret | None = None
-    oauth: OAuth | None = None
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        description="how we prove who we are; OAUTHBEARER needs oauth, the others username and password"
+    )
+    username: str | None = Field(default=None, description="who we are")
+    password: Secret | None = Field(default=None, description="how we prove it")
+    oauth: OAuth | None = Field(default=None, description="client credentials that are exchanged for a token")
 
     @model_validator(mode="after")
     def _whole(self) -> Sasl:
@@ -133,3 +139,27 @@ def shared_properties(properties: Properties) -> Properties:
     """Those of a consumer's or producer's properties that an admin client knows as well."""
     prefixes = ("bootstrap.", "client.id", "security.", "ssl.", "enable.ssl.", "sasl.", "socket.", "broker.", "https.")
     return {name: value for name, value in properties.items() if name.startswith(prefixes)}
+
+
+QUIET_S = 30.0
+"""How often a client may log about one of its connections."""
+
+
+def quiet_logger(name: str, clock: Clock) -> logging.Logger:
+    """A logger for librdkafka, which otherwise says the same of a broker that is down several times a second."""
+    logger = logging.getLogger(name)
+    if not logger.filters:
+        logged: dict[str, float] = {}
+
+        def seldom(record: logging.LogRecord) -> bool:
+            about = record.getMessage()[:60]
+            now = clock.monotonic()
+            if now < logged.get(about, now):
+                return False
+            if len(logged) > 1000:
+                logged.clear()
+            logged[about] = now + QUIET_S
+            return True
+
+        logger.addFilter(seldom)
+    return logger

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from connector.change import Position, ShardId
 from connector.checkpoints.protocol import CheckpointStore
 from connector.clock import Clock
 from connector.codecs.protocol import Codec
@@ -19,7 +20,7 @@ from connector.deadletter.protocol import DeadLetters
 from connector.delivery.bounds import Bounds
 from connector.delivery.policy import OnPoison, RoutePolicy
 from connector.delivery.route import Route, Sieve
-from connector.errors import MillraceError, SinkUnavailable
+from connector.errors import CheckpointError, MillraceError, SinkUnavailable
 from connector.intake import Intake
 from connector.observe.snapshot import PipelineState
 from connector.shards import Shards
@@ -126,6 +127,9 @@ class Pipeline:
         self._checkpoints = checkpoints
         self._chance = chance
         self._stop = asyncio.Event()
+        self._targets: dict[ShardId, Position] = {}
+        """The ends that ``until_caught_up`` waits for."""
+        self._look_elsewhere_at = 0.0
 
     def stop(self) -> None:
         """Read no more, drain, save, close: ``run`` returns."""
@@ -231,17 +235,36 @@ class Pipeline:
             self.paused = False
 
     async def _caught_up(self) -> bool:
-        """True when every owned shard is done up to the end that it had when this was first asked of it."""
-        ledgers = list(self.shards.owned.values())
+        """True when every shard is done up to the end that it had when this was first asked of it: the owned ones by
+        their ledgers, those of other processes by their checkpoints."""
+        owned, targets = self.shards.owned, self._targets
         assigned_all: bool | None = getattr(self.source, "assigned_all", None)
-        if assigned_all is False or not (ledgers or assigned_all) or not all(ledger.idle for ledger in ledgers):
+        if assigned_all is False or not (owned or assigned_all) or not all(ledger.idle for ledger in owned.values()):
             return False
-        if any(ledger.target is None for ledger in ledgers):
-            ends = await self.source.ends()
-            for ledger in ledgers:
-                if ledger.target is None:
-                    ledger.target = ledger.end = ends.get(ledger.shard)
-        return all(ledger.target is not None and ledger.finished_position >= ledger.target for ledger in ledgers)
+        if not owned.keys() <= targets.keys():
+            for shard, end in (await self.source.ends()).items():
+                if shard in owned:
+                    owned[shard].end = end
+                    targets.setdefault(shard, end)
+        done = all(shard in targets and owned[shard].finished_position >= targets[shard] for shard in owned)
+        return done and await self._caught_up_elsewhere()
+
+    async def _caught_up_elsewhere(self) -> bool:
+        """Looks at most once a second: it asks the servers."""
+        ends_elsewhere = getattr(self.source, "ends_elsewhere", None)
+        now = self.clock.monotonic()
+        if ends_elsewhere is None or now < self._look_elsewhere_at:
+            return ends_elsewhere is None
+        self._look_elsewhere_at = now + 1.0
+        try:
+            for shard, end in (await ends_elsewhere()).items():
+                self._targets.setdefault(shard, end)
+            others = [shard for shard in self._targets if shard not in self.shards.owned]
+            saved = await self._checkpoints.load(others)
+        except CheckpointError as error:
+            log.warning("checkpoints of other processes cannot be read", pipeline=self.options.name, error=str(error))
+            return False
+        return all(shard in saved and saved[shard].position >= self._targets[shard] for shard in others)
 
     async def look_at_ends(self) -> None:
         """Ask the source for the shards' ends, for lag. One that it does not know (any more) is not known."""

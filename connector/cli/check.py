@@ -65,17 +65,13 @@ async def _check_pipeline(name: str, config: PipelineConfig, timeout_s: float) -
     rows = []
     if source.own_checkpoints() is None or config.checkpoints.type == "sqlite":
         rows.append(await _try("checkpoints", "sqlite", store.open, check_report, store, timeout_s=timeout_s))
-    rows.append(
-        await _try(
-            "source",
-            config.source.type,
-            lambda: source.open(_Bystander(), store),
-            check_report,
-            source,
-            store,
-            timeout_s=timeout_s,
-        )
-    )
+        store = make_checkpoints(name, config, source)
+
+    async def open_source() -> None:
+        await store.open()
+        await source.open(_Bystander(), store)
+
+    rows.append(await _try("source", config.source.type, open_source, check_report, source, store, timeout_s=timeout_s))
     letters = make_dead_letters(name, config)
     rows.append(
         await _try("dead_letter", config.dead_letter.type, letters.open, check_report, letters, timeout_s=timeout_s)
@@ -99,6 +95,10 @@ class _Bystander:
 
     async def lost(self, shards: Collection[str]) -> None:
         """Nothing."""
+
+    async def ended(self, shards: Collection[str]) -> Mapping[str, Any]:
+        """Nothing ends without being read."""
+        return {}
 
 
 async def _try(

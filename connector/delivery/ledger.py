@@ -49,8 +49,6 @@ class Ledger:
         """The newest change time below the watermark."""
         self.end: Position | None = None
         """The shard's end in the source when last asked."""
-        self.target: Position | None = None
-        """The end that ``run --until-caught-up`` waits for."""
         self.lost = False
         self.counts: Final = [Counts() for _ in range(routes)]
         self._segments: deque[Segment] = deque()

@@ -60,9 +60,10 @@ class Source(Protocol):
     Attributes that a source may have beside these, and what holds without them: ``last_error`` (why it cannot be read
     at present, in words; empty), ``describe()`` (one line for people, after ``open``), ``assigned_all`` (whether every
     shard that there is has been assigned, so that nothing is left to read but of the owned ones; what is assigned is
-    all), ``positions_count`` (whether the difference of two positions is a number of records; True), ``retention_s``
-    (how long the log keeps a record before it is lost unread; unknown) and ``skipped`` (how often something was lost
-    unread and skipped because the configuration says so; 0).
+    all), ``ends_elsewhere()`` (a coroutine: the ends of the shards that other processes own, for which a batch job
+    waits too), ``positions_count`` (whether the difference of two positions is a number of records; True),
+    ``retention_s`` (how long the log keeps a record before it is lost unread; unknown) and ``skipped`` (how often
+    something was lost unread and skipped because the configuration says so; 0).
     """
 
     config_model: ClassVar[type[BaseModel]]

@@ -19,7 +19,7 @@ _NAME = r"[a-z_][a-z0-9_]{0,47}"
 class AuditSinkConfig(BaseModel):
     """An append-only table in SQLite or PostgreSQL that holds each change once."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True)
 
     url: Secret
     """``sqlite:///audit.db`` (relative), ``sqlite:////var/lib/audit.db`` (absolute) or ``postgresql://…``."""

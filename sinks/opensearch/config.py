@@ -22,8 +22,8 @@ class Auth(BaseModel):
 
     model_config = _STRICT
 
-    username: str = Field(min_length=1)
-    password: Secret
+    username: str = Field(min_length=1, description="The user.")
+    password: Secret = Field(description="Its password.")
 
 
 class TLS(BaseModel):
@@ -40,7 +40,7 @@ class AWS(BaseModel):
 
     model_config = _STRICT
 
-    region: str = Field(min_length=1)
+    region: str = Field(min_length=1, description="The domain's AWS region.")
     service: Literal["es", "aoss"] = Field(default="es", description="es: a domain; aoss: OpenSearch Serverless.")
     profile: str | None = Field(default=None, description="A profile of the AWS configuration files.")
 
@@ -50,8 +50,8 @@ class CreateIndex(BaseModel):
 
     model_config = _STRICT
 
-    mappings: dict[str, Any] = Field(default_factory=dict)
-    settings: dict[str, Any] = Field(default_factory=dict)
+    mappings: dict[str, Any] = Field(default_factory=dict, description="The mappings of its fields.")
+    settings: dict[str, Any] = Field(default_factory=dict, description="Its settings, like number_of_shards.")
 
 
 class Fields(BaseModel):
@@ -70,9 +70,9 @@ class OpenSearchConfig(BaseModel):
 
     type: Literal["opensearch"] = "opensearch"
     url: str | list[str] = Field(description="The server's address, or several of one cluster: http(s)://host:port.")
-    auth: Auth | None = None
-    aws: AWS | None = None
-    tls: TLS = TLS()
+    auth: Auth | None = Field(default=None, description="HTTP basic authentication.")
+    aws: AWS | None = Field(default=None, description="Requests signed with SigV4, instead of auth.")
+    tls: TLS = Field(default=TLS(), description="How the server's certificate is checked.")
     index: str = Field(description="The index's name, or a template that chooses one for each item.")
     id: str = Field(description="A template for the document's id, like {pk}|{sk}.")
     routing: str | None = Field(default=None, description="A template for the document's routing value.")
@@ -87,7 +87,7 @@ class OpenSearchConfig(BaseModel):
         default=3600.0,
         description="index.gc_deletes of created indexes: how long deletions are remembered against late changes.",
     )
-    fields: Fields = Fields()
+    fields: Fields = Field(default=Fields(), description="Which of the item's attributes become part of the document.")
     numbers: Numbers = Field(
         default=Numbers.REJECT, strict=False, description="What happens to numbers that no 64-bit type holds exactly."
     )

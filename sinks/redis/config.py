@@ -31,7 +31,7 @@ KeyTemplate = Annotated[str, Field(min_length=1, examples=["order:{sk}"])]
 class WriteConfig(BaseModel):
     """Write-through: each item is kept under one key, guarded by its version."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True)
 
     key: KeyTemplate
     """The template of the key that holds an item, like ``order:{pk}``."""
@@ -53,7 +53,7 @@ class RedisSinkConfig(BaseModel):
     a database or an ACL of its own.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True)
 
     url: Secret
     """``redis://[user:password@]host[:port][/database]``, or ``rediss://`` for TLS."""
@@ -69,6 +69,7 @@ class RedisSinkConfig(BaseModel):
     """What becomes of a change whose item lacks an attribute that an ``invalidate`` template names: ``reject`` drops
     the keys that can be named and dead-letters the change; ``skip`` says that such an item has no such key."""
     write: WriteConfig | None = None
+    """Write-through instead: each item is kept under one key, guarded by its version."""
     key_bytes_max: Annotated[Size, Field(le=64 * 1024)] = 1024
     """Longer keys are rejected (``result_too_long``)."""
 

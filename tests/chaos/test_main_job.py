@@ -125,9 +125,11 @@ def test_five_kills_on_the_way_leave_no_trace(job: Job) -> None:
         wait_until(daemon.ready, 60, "ready")
         time.sleep(chance.uniform(0.2, 3.0 if FULL else 1.0))
         daemon.kill()
+    # The group keeps the shards of a killed member until its session is over: a batch job waits for them.
+    daemon.start("--until-caught-up")
+    assert daemon.wait(600) == 0
     daemon.start()
-    # The group keeps the shards of a killed member until its session is over.
-    wait_until(lambda: len(_shards(daemon)) == 4 and daemon.caught_up(), 600, "caught up")
+    wait_until(lambda: len(_shards(daemon)) == 4 and daemon.caught_up(), 60, "caught up")
     assert daemon.residues() == {0}
     assert daemon.stop() == 0
     job.hold_to_model()

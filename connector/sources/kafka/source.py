@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -12,11 +11,11 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from pydantic import BaseModel
 
-from connector.brokers import shared_properties
+from connector.brokers import quiet_logger, shared_properties
 from connector.change import Position, RecordBatch, ShardId
 from connector.checkpoints.kafka import KafkaCheckpoints
 from connector.checkpoints.protocol import CheckpointStore
-from connector.errors import ConfigError
+from connector.errors import CheckpointError, ConfigError
 from connector.sources.kafka.config import KafkaSourceConfig, consumer_properties
 from connector.sources.kafka.member import GroupMember
 from connector.sources.kafka.records import partition_of, shard_of
@@ -109,25 +108,48 @@ class KafkaSource:
 
         Where no broker answers these are the ends as they were last known.
         """
-        if self._admin is None:
-            self._admin = AdminClient(shared_properties(self._properties))
         owned = self._member.shards()
-        places = {TopicPartition(*partition_of(shard)): OffsetSpec.latest() for shard in owned}  # type: ignore[no-untyped-call]
-        if not places:
+        known = await self._ask_ends(owned)
+        self._known_ends |= known
+        return {shard: self._known_ends[shard] for shard in owned if shard in self._known_ends}
+
+    async def ends_elsewhere(self) -> Mapping[ShardId, Position]:
+        """The end of each partition that is not ours at present: a batch job waits for those too, which the group may
+        still keep for a member that was killed. Raises CheckpointError where they cannot be known now."""
+        owned = set(self._member.shards())
+        listed = await asyncio.to_thread(self._all_shards)
+        others = [shard for shard in listed if shard not in owned]
+        ends = await self._ask_ends(others)
+        if len(ends) < len(others):
+            raise CheckpointError("the ends of other members' partitions cannot be read")
+        return ends
+
+    async def _ask_ends(self, shards: Sequence[ShardId]) -> dict[ShardId, Position]:
+        """The ends of these partitions, without those that no broker tells."""
+        if not shards:
             return {}
+        client = self._admin = self._admin or AdminClient(shared_properties(self._properties))
         committed_only = self._config.isolation == "read_committed"
         level = IsolationLevel.READ_COMMITTED if committed_only else IsolationLevel.READ_UNCOMMITTED
-        answers = self._admin.list_offsets(places, isolation_level=level, request_timeout=REQUEST_S)
-        failed = False
+        places = {TopicPartition(*partition_of(shard)): OffsetSpec.latest() for shard in shards}  # type: ignore[no-untyped-call]
+        answers = client.list_offsets(places, isolation_level=level, request_timeout=REQUEST_S)
+        ends: dict[ShardId, Position] = {}
         for place, answer in answers.items():
             try:
-                self._known_ends[shard_of(place.topic, place.partition)] = (await asyncio.wrap_future(answer)).offset
+                ends[shard_of(place.topic, place.partition)] = (await asyncio.wrap_future(answer)).offset
             except KafkaException as error:
                 self._member.troubles.note(error.args[0])
-                failed = True
-        if failed:
+        if len(ends) < len(shards):
             await asyncio.to_thread(self._forget_admin)  # a new one connects anew
-        return {shard: self._known_ends[shard] for shard in owned if shard in self._known_ends}
+        return ends
+
+    def _all_shards(self) -> list[ShardId]:
+        client = AdminClient(shared_properties(self._properties))
+        try:
+            found = [client.list_topics(topic, timeout=REQUEST_S).topics[topic] for topic in self._config.topics]
+        except KafkaException as error:
+            raise CheckpointError(f"the topics' partitions cannot be listed: {error}") from error
+        return [shard_of(str(each.topic), partition) for each in found for partition in each.partitions]
 
     async def close(self) -> None:
         """Leave the group."""
@@ -152,7 +174,7 @@ class KafkaSource:
         self._admin = None
 
     def _connect(self) -> Consumer:
-        logger = logging.getLogger("connector.sources.kafka.client")
+        logger = quiet_logger("connector.sources.kafka.client", self._clock)
         try:
             return self._member.connect({**self._properties, "error_cb": self._member.troubles.note, "logger": logger})
         except KafkaException as error:
