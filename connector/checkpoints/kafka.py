@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -164,8 +165,11 @@ class KafkaCheckpoints:
         older client were seen to time out again and again."""
 
         def ask() -> ConsumerGroupTopicPartitions:
-            client = AdminClient(self._properties)
-            answer: ConsumerGroupTopicPartitions = request(client)[self._group].result()
+            client = AdminClient(self._properties, logger=logging.getLogger(__name__))
+            try:
+                answer: ConsumerGroupTopicPartitions = request(client)[self._group].result()
+            finally:
+                client.poll(0)  # lets it say what was wrong with the connection
             return answer
 
         return await asyncio.to_thread(ask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
@@ -150,7 +151,7 @@ class KafkaDeadLetters:
 
     def _running_producer(self) -> Producer:
         if self._producer is None:
-            self._producer = Producer(self._properties)
+            self._producer = Producer(self._properties, logger=logging.getLogger(__name__))
         return self._producer
 
     def _forget_producer(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Generator, Iterator
 
@@ -92,7 +93,7 @@ class TopicReader:
     @contextlib.contextmanager
     def _consumer(self) -> Iterator[Consumer]:
         try:
-            consumer = Consumer(self._properties)
+            consumer = Consumer(self._properties, logger=logging.getLogger(__name__))
             try:
                 yield consumer
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import structlog
@@ -34,7 +35,7 @@ def prepare_topic(properties: Properties, topic: str, *, create: bool) -> int:
     replace each other. Raises DeadLetterError where no broker answers.
     """
     try:
-        admin = AdminClient(shared_properties(properties))
+        admin = AdminClient(shared_properties(properties), logger=logging.getLogger(__name__))
     except KafkaException as error:
         raise ConfigError(f"the kafka client refuses its options: {error.args[0].str()}") from error
     try:
@@ -50,6 +51,8 @@ def prepare_topic(properties: Properties, topic: str, *, create: bool) -> int:
         return len(found.partitions)
     except KafkaException as error:
         raise DeadLetterError(f"topic {topic!r} cannot be looked at: {error.args[0].str()}") from error
+    finally:
+        admin.poll(0)  # lets the client say what was wrong with the connection
 
 
 def _create(admin: AdminClient, topic: str) -> None:

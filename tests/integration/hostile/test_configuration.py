@@ -89,7 +89,7 @@ pipelines:
       format: dynamodb
       sasl: {mechanism: PLAIN, username: somebody, password: "${MILLRACE_TEST_SECRET}"}
       tls: {}
-    dead_letter: {type: sqlite, path: "none/dead.db"}
+    dead_letter: {type: kafka, topic: orders.dead}
     routes:
       search:
         sink:
@@ -152,3 +152,4 @@ def test_servers_that_cannot_be_reached_are_told_without_the_secrets_that_lead_t
     for part in ("search", "cache", "audit", "source"):
         assert part in said
     assert SECRET not in said
+    assert not [line for line in said.splitlines() if line.startswith("%")], "the Kafka client talks past the log"
