@@ -34,7 +34,9 @@ def _pick(picks: ChangePredicate, changes: Sequence[Change]) -> Sifted:
         if len(taken) == len(changes):
             return Sifted(changes)
         return Sifted(taken, [change for change in changes if change.event_name not in names])
-    taken, filtered, refused = [], [], []
+    taken: list[Change] = []
+    filtered: list[Change] = []
+    refused: list[Refusal] = []
     for change in changes:
         try:
             (taken if picks(change) else filtered).append(change)

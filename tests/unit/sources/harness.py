@@ -32,6 +32,9 @@ class Listener:
         self.told.append(("lost", sorted(shards)))
         self._drop(shards)
 
+    async def ended(self, shards: Collection[ShardId]) -> Mapping[ShardId, Checkpoint]:
+        raise AssertionError("neither files nor partitions have an end")
+
     def _drop(self, shards: Collection[ShardId]) -> None:
         for shard in shards:
             self.owned.pop(shard, None)
