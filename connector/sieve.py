@@ -30,10 +30,10 @@ def make_sieve(when: Sequence[Pattern] | None, where: Sequence[Pattern] | None, 
 def _pick(picks: ChangePredicate, changes: Sequence[Change]) -> Sifted:
     if picks.event_names_only:
         names = picks.event_names
-        taken = [change for change in changes if change.event_name in names]
-        if len(taken) == len(changes):
+        picked = [change for change in changes if change.event_name in names]
+        if len(picked) == len(changes):
             return Sifted(changes)
-        return Sifted(taken, [change for change in changes if change.event_name not in names])
+        return Sifted(picked, [change for change in changes if change.event_name not in names])
     taken: list[Change] = []
     filtered: list[Change] = []
     refused: list[Refusal] = []
