@@ -268,14 +268,14 @@ async def test_only_what_is_as_it_was_seen_is_deleted(make: MakeStore) -> None:
 
 
 @asynchronous
-async def test_hundreds_of_rows_are_created_read_renewed_and_saved(make: MakeStore) -> None:
+async def test_many_rows_are_created_read_renewed_and_saved(make: MakeStore) -> None:
     async with opened(make) as store:
-        leases = [Lease(key=f"shardId-{number:04}", checkpoint=TRIM_HORIZON) for number in range(300)]
+        leases = [Lease(key=f"shardId-{number:04}", checkpoint=TRIM_HORIZON) for number in range(80)]
         await store.create(leases)
         rows = await store.all()
-        assert len(rows) == 300
+        assert len(rows) == 80
         held = await asyncio.gather(*(store.take(lease, "a") for lease in rows.values()))
         ours = [lease for lease in held if lease is not None]
-        assert len(await store.renew(ours)) == 300
+        assert len(await store.renew(ours)) == 80
         await store.save("a", {lease.key: Progress(lease.epoch, "12", 3) for lease in ours})
         assert {(row.checkpoint, row.counter, row.epoch) for row in (await store.all()).values()} == {("12", 2, 1)}
