@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -128,7 +129,7 @@ class KafkaSource:
         """The ends of these partitions, without those that no broker tells."""
         if not shards:
             return {}
-        client = self._admin = self._admin or AdminClient(shared_properties(self._properties))
+        client = self._admin = self._admin or self._new_admin()
         committed_only = self._config.isolation == "read_committed"
         level = IsolationLevel.READ_COMMITTED if committed_only else IsolationLevel.READ_UNCOMMITTED
         places = {TopicPartition(*partition_of(shard)): OffsetSpec.latest() for shard in shards}  # type: ignore[no-untyped-call]
@@ -139,16 +140,19 @@ class KafkaSource:
                 ends[shard_of(place.topic, place.partition)] = (await asyncio.wrap_future(answer)).offset
             except KafkaException as error:
                 self._member.troubles.note(error.args[0])
+        client.poll(0)  # lets it say what it has to
         if len(ends) < len(shards):
             await asyncio.to_thread(self._forget_admin)  # a new one connects anew
         return ends
 
     def _all_shards(self) -> list[ShardId]:
-        client = AdminClient(shared_properties(self._properties))
+        client = self._new_admin()
         try:
             found = [client.list_topics(topic, timeout=REQUEST_S).topics[topic] for topic in self._config.topics]
         except KafkaException as error:
             raise CheckpointError(f"the topics' partitions cannot be listed: {error}") from error
+        finally:
+            client.poll(0)
         return [shard_of(str(each.topic), partition) for each in found for partition in each.partitions]
 
     async def close(self) -> None:
@@ -170,11 +174,18 @@ class KafkaSource:
         assert self._thread is not None, "open() comes first"
         return self._thread
 
+    def _new_admin(self) -> AdminClient:
+        """A client that speaks through our log when it is polled, not past it to standard error."""
+        return AdminClient(shared_properties(self._properties), logger=self._client_log())
+
+    def _client_log(self) -> logging.Logger:
+        return quiet_logger("connector.sources.kafka.client", self._clock)
+
     def _forget_admin(self) -> None:
         self._admin = None
 
     def _connect(self) -> Consumer:
-        logger = quiet_logger("connector.sources.kafka.client", self._clock)
+        logger = self._client_log()
         try:
             return self._member.connect({**self._properties, "error_cb": self._member.troubles.note, "logger": logger})
         except KafkaException as error:
