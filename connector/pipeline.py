@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from connector.codecs.protocol import Codec
 from connector.deadletter.office import DeadLetterOffice
 from connector.deadletter.protocol import DeadLetters
 from connector.delivery.bounds import Bounds
-from connector.delivery.policy import OnPoison, RoutePolicy
+from connector.delivery.policy import OnPoison, RoutePolicy, backoff
 from connector.delivery.route import Route, Sieve
 from connector.errors import CheckpointError, MillraceError, SinkUnavailable
 from connector.intake import Intake
@@ -130,6 +129,10 @@ class Pipeline:
         self._targets: dict[ShardId, Position] = {}
         """The ends that ``until_caught_up`` waits for."""
         self._look_elsewhere_at = 0.0
+        self._opened: dict[str, bool] = {}
+        """By route: whether its sink was opened."""
+        self.drained = True
+        """False where a stop left something in flight, which the next start reads again."""
 
     def stop(self) -> None:
         """Read no more, drain, save, close: ``run`` returns."""
@@ -161,28 +164,34 @@ class Pipeline:
         await self.office.open()
         await self._checkpoints.open()
         for route in self.routes:
-            await self._open_sink(route)
+            self._opened[route.name] = await self._try_to_open(route)
         if not self._stop.is_set():
             await self.source.open(self.shards, self._checkpoints)
 
-    async def _open_sink(self, route: Route) -> None:
-        """A sink that is down at start is waited for, as it would be later."""
-        wait_s = 0.1
-        while not self._stop.is_set():
-            try:
-                return await route.sink.open()
-            except SinkUnavailable as error:
-                self.reason = f"route {route.name}: {error}"
-                route.tally.last_error = str(error)
-                log.warning("sink unavailable", pipeline=self.options.name, route=route.name, error=str(error))
-            wait_s = min(wait_s * 2, route.policy.backoff_max_s)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s * (0.5 + 0.5 * self._chance.random())):
-                    await self._stop.wait()
+    async def _try_to_open(self, route: Route) -> bool:
+        try:
+            await route.sink.open()
+        except SinkUnavailable as error:
+            route.writer.breaker.unavailable_since_ms = route.writer.breaker.unavailable_since_ms or self.clock.now_ms()
+            route.tally.last_error = str(error)
+            log.warning("sink unavailable", pipeline=self.options.name, route=route.name, error=str(error))
+            return False
+        route.writer.breaker.answered()
+        return True
+
+    async def _run_route(self, route: Route) -> None:
+        """Run a route's lanes. A sink that was down at start is waited for, as it would be later: the other routes go
+        on, and what comes for this one waits within the bounds."""
+        failures = 0
+        while not self._opened[route.name]:
+            failures += 1
+            await self.clock.sleep(backoff(route.policy, failures, self._chance.random()))
+            self._opened[route.name] = await self._try_to_open(route)
+        await asyncio.gather(*(route.run_lane(lane) for lane in route.lanes))
 
     async def _deliver(self) -> None:
         """Run the lanes and the keeping of books beside the reading; the first to fail ends them all."""
-        turns: list[Coroutine[Any, Any, None]] = [route.run_lane(lane) for route in self.routes for lane in route.lanes]
+        turns: list[Coroutine[Any, Any, None]] = [self._run_route(route) for route in self.routes]
         turns.append(self.intake.run_burials(self.office.bury, self._moved))
         turns.append(self._every(self.options.checkpoint_every_s, self.shards.save))
         turns.append(self._every(ENDS_EVERY_S, self.look_at_ends))
@@ -201,7 +210,14 @@ class Pipeline:
         await self._read()
         self._enter(PipelineState.DRAINING, "finishing what is in flight")
         ledgers = list(self.shards.owned.values())
+        if not self._stop.is_set():
+            # The source ended by itself: what it gave is waited for as long as it takes, or until somebody says stop.
+            finished = asyncio.ensure_future(self.shards.drain(ledgers, None))
+            stopped = asyncio.ensure_future(self._stop.wait())
+            await asyncio.wait((finished, stopped), return_when=asyncio.FIRST_COMPLETED)
+            await _end((finished, stopped))
         if not await self.shards.drain(ledgers, self.options.drain_s):
+            self.drained = False
             left = self.bounds.changes
             log.warning("drain timed out", pipeline=self.options.name, in_flight=left, drain_s=self.options.drain_s)
 

@@ -97,8 +97,9 @@ class Shards:
                 self.leaving.append(ledger)
         self.leaving = [ledger for ledger in self.leaving if not ledger.idle]
 
-    async def drain(self, ledgers: Collection[Ledger], wait_s: float) -> bool:
-        """Wait until all that was read of these shards is finished, at most so long; says whether it is."""
+    async def drain(self, ledgers: Collection[Ledger], wait_s: float | None) -> bool:
+        """Wait until all that was read of these shards is finished, at most so long (None: without end); says whether
+        it is."""
         try:
             async with asyncio.timeout(wait_s):
                 while not all(ledger.idle for ledger in ledgers):

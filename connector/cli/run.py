@@ -53,12 +53,13 @@ def run(
     if only:
         pipelines = {name: pipeline for name, pipeline in pipelines.items() if name in only}
 
-    async def main() -> list[BaseException]:
-        return await Daemon(pipelines, admin, until_caught_up=until_caught_up).run()
+    async def main() -> tuple[list[BaseException], bool]:
+        daemon = Daemon(pipelines, admin, until_caught_up=until_caught_up)
+        return await daemon.run(), all(pipeline.drained for pipeline in daemon.pipelines)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        failures = runner.run(main())
-    if not failures:
+        failures, drained = runner.run(main())
+    if not failures and drained:
         return
     if any(isinstance(failure, ConfigError) for failure in failures):
         raise typer.Exit(ExitCode.CONFIG_WRONG)
