@@ -68,8 +68,6 @@ class Keeper:
         self.owner = owner
         self.rows: Mapping[ShardId, Lease] = {}
         """The whole table as of the last look."""
-        self.last_error = ""
-        """Why the store could not be used the last time, or nothing."""
         self._store = store
         self._listener = listener
         self._eligible = eligible
@@ -84,6 +82,8 @@ class Keeper:
         self._told: dict[ShardId, asyncio.Event] = {}
         """The last word to the listener on each shard that it has not taken in yet."""
         self._tasks: asyncio.TaskGroup | None = None
+        self._errors: dict[str, str] = {}
+        """By kind of call, where the last one of that kind failed."""
 
     def owns(self, key: ShardId) -> bool:
         """Whether the shard is ours at this very moment. Ask before every use: reading, writing, saving."""
@@ -93,6 +93,11 @@ class Keeper:
     def lease(self, key: ShardId) -> Lease | None:
         """The lease, while the shard is ours: its epoch is what a sink may check."""
         return self._held[key].lease if self.owns(key) else None
+
+    @property
+    def last_error(self) -> str:
+        """Why the store cannot be used at present, or nothing."""
+        return next(iter(self._errors.values()), "")
 
     @property
     def held(self) -> list[Lease]:
@@ -111,10 +116,12 @@ class Keeper:
         """Look at the table and act on it, now: after shards were added or finished. ``run`` does it all the time."""
         async with self._looking:
             asked_s = self._clock.monotonic()
-            rows = await self._tried(self._store.all())
+            rows = await self._tried("all", self._store.all())
             if rows is None:
                 return
             self.rows = rows
+            # What failed after the last look either fails again now or is of no matter any more.
+            self._errors = {kind: error for kind, error in self._errors.items() if kind == "renew"}
             self._sightings.look(rows, self._clock.monotonic())
             self._compare(rows)
             plan = make_plan(
@@ -129,9 +136,9 @@ class Keeper:
                 steal=self._steal,
                 chance=self._chance,
             )
-            await asyncio.gather(*(self._tried(self._store.release(lease)) for lease in plan.release))
+            await asyncio.gather(*(self._tried("release", self._store.release(lease)) for lease in plan.release))
             await self._take(plan.take)
-            await asyncio.gather(*(self._tried(self._store.want(lease, self.owner)) for lease in plan.want))
+            await asyncio.gather(*(self._tried("want", self._store.want(lease, self.owner)) for lease in plan.want))
 
     async def save(self, checkpoints: Mapping[ShardId, tuple[str, int]]) -> None:
         """Save (checkpoint, version clock) of shards. Raises CheckpointLost naming those that are not ours any more,
@@ -171,7 +178,7 @@ class Keeper:
         the work was drained and saved. What cannot be given up expires."""
         leases = self.held
         self._held.clear()
-        await asyncio.gather(*(self._tried(self._store.release(lease)) for lease in leases))
+        await asyncio.gather(*(self._tried("release", self._store.release(lease)) for lease in leases))
 
     async def _beat_for_ever(self) -> None:
         period_s = self._duration_s / BEATS
@@ -184,9 +191,10 @@ class Keeper:
         self._give_up_expired()
         due = {key: held for key, held in self._held.items() if not held.leaving}
         if not due:
+            self._errors.pop("renew", None)
             return False
         sent_s = self._clock.monotonic()
-        renewed = await self._tried(self._store.renew([held.lease for held in due.values()]))
+        renewed = await self._tried("renew", self._store.renew([held.lease for held in due.values()]))
         self._give_up_expired()
         if renewed is None:
             return True
@@ -216,7 +224,7 @@ class Keeper:
 
     async def _take(self, leases: Sequence[Lease]) -> None:
         until_s = self._clock.monotonic() + self._duration_s
-        answers = await asyncio.gather(*(self._tried(self._store.take(lease, self.owner)) for lease in leases))
+        answers = await asyncio.gather(*(self._tried("take", self._store.take(lease, self.owner)) for lease in leases))
         if self._clock.monotonic() >= until_s:
             return  # answers so late are worth nothing: the next look finds the rows in our name
         gained = [lease for lease in answers if lease is not None]
@@ -249,7 +257,7 @@ class Keeper:
         if self._held.get(key) is held:
             self._forget(key, held)
         # Ours or not by now, the condition decides. Where the call fails, the next look releases it.
-        await self._tried(self._store.release(held.lease))
+        await self._tried("release", self._store.release(held.lease))
 
     def _give_up_expired(self) -> None:
         now_s = self._clock.monotonic()
@@ -290,14 +298,14 @@ class Keeper:
         assert self._tasks is not None, "run() comes first"
         return self._tasks.create_task(work)
 
-    async def _tried(self, call: Awaitable[T]) -> T | None:
+    async def _tried(self, kind: str, call: Awaitable[T]) -> T | None:
         """The answer of the store, or None where it failed: the next turn is the retry."""
         try:
             answer = await call
         except CheckpointError as error:
-            if not self.last_error:
-                log.warning("leases cannot be kept", error=str(error))
-            self.last_error = str(error)
+            if kind not in self._errors:
+                log.warning("leases cannot be kept", call=kind, error=str(error))
+            self._errors[kind] = str(error)
             return None
-        self.last_error = ""
+        self._errors.pop(kind, None)
         return answer
