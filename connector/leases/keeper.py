@@ -42,7 +42,7 @@ class _Held:
         self.asked = False
         """A hand-over has begun."""
         self.leaving = False
-        """It is being finished: it is neither renewed nor missed."""
+        """It is being finished: that the table says so already does not mean that it is lost."""
 
 
 class Keeper:
@@ -189,13 +189,12 @@ class Keeper:
     async def _beat(self) -> bool:
         """Renew everything; says whether something has to be tried again soon."""
         self._give_up_expired()
-        due = {key: held for key, held in self._held.items() if not held.leaving}
+        due = dict(self._held)
         if not due:
             self._errors.pop("renew", None)
             return False
         sent_s = self._clock.monotonic()
         renewed = await self._tried("renew", self._store.renew([held.lease for held in due.values()]))
-        self._give_up_expired()
         if renewed is None:
             return True
         soon = False

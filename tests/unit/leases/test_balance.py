@@ -54,6 +54,11 @@ def test_a_free_lease_that_nobody_takes_for_long_is_taken_by_anybody() -> None:
     assert keys(plan(table, still={"d": 2 * DURATION_S}).take) == {"d"}
 
 
+def test_what_was_released_for_us_is_taken_whatever_our_share() -> None:
+    table = rows({"a": "me", "b": "me", "c": "you", "d": None}, d="me")
+    assert keys(plan(table).take) == {"d"}
+
+
 def test_an_expired_owner_counts_no_more() -> None:
     table = rows({"a": "dead", "b": "dead", "c": "me", "d": "you", "e": "you"})
     still = {"a": DURATION_S, "b": DURATION_S}

@@ -295,6 +295,17 @@ async def test_a_finish_whose_answer_was_lost_may_be_called_again() -> None:
 
 
 @simulated
+async def test_a_shard_whose_finish_is_slow_to_answer_is_not_lost_meanwhile() -> None:
+    rows = table("a")
+    process = Process(rows, "one")
+    await until({"one": 1}, rows, within_s=DURATION_S)
+    process.line.back_s["finish"] = 0.9 * DURATION_S
+    await process.keeper.finish("a", clock=1)
+    await asyncio.sleep(DURATION_S)
+    assert process.told == [("gained", ["a"])]
+
+
+@simulated
 async def test_a_zombie_that_finishes_is_told_that_it_has_lost() -> None:
     rows = table("a")
     process = Process(rows, "one")
