@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -81,13 +81,13 @@ class Worker:
 
     async def asked_to_release(self, keys: Collection[ShardId]) -> None:
         await self.machine.sleep(self._chance.uniform(0, self._drains_max_s))
-        await self._save({key: self.positions[key] for key in keys if key in self.positions})
+        await self._save(keys)
         for key in keys:
             self.positions.pop(key, None)
 
     async def leave(self) -> None:
         """End in good order, as at a deployment."""
-        await self._save(dict(self.positions))
+        await self._save(list(self.positions))
         self.crash()
         await self.keeper.close()
 
@@ -112,10 +112,11 @@ class Worker:
                 if self.positions[key] >= self._change_log.shards[key].length:
                     await self._finish(key)
             if self._chance.random() < self._saves_part:
-                await self._save(dict(self.positions))
+                await self._save(list(self.positions))
 
-    async def _save(self, positions: Mapping[ShardId, int]) -> None:
+    async def _save(self, keys: Collection[ShardId]) -> None:
         async with self._saving:
+            positions = {key: self.positions[key] for key in keys if key in self.positions}
             due = {key: position for key, position in positions.items() if position != self._saved.get(key)}
             try:
                 await self.keeper.save({key: (str(position), position) for key, position in due.items()})
