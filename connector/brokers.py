@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from confluent_kafka import KafkaError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from connector.clock import Clock
+from connector.clock import SystemClock
 from connector.config.units import Secret
 from connector.errors import ConfigError
 
@@ -145,11 +145,12 @@ QUIET_S = 30.0
 """How often a client may log about one of its connections."""
 
 
-def quiet_logger(name: str, clock: Clock) -> logging.Logger:
+def quiet_logger(name: str) -> logging.Logger:
     """A logger for librdkafka, which otherwise says the same of a broker that is down several times a second."""
     logger = logging.getLogger(name)
     if not logger.filters:
         logged: dict[str, float] = {}
+        clock = SystemClock()
 
         def seldom(record: logging.LogRecord) -> bool:
             about = record.getMessage()[:60]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -18,7 +17,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from connector.brokers import Properties, shared_properties
+from connector.brokers import Properties, quiet_logger, shared_properties
 from connector.change import ShardId
 from connector.checkpoints.protocol import Checkpoint
 from connector.errors import CheckpointError, CheckpointLost, ConfigError
@@ -165,7 +164,7 @@ class KafkaCheckpoints:
         older client were seen to time out again and again."""
 
         def ask() -> ConsumerGroupTopicPartitions:
-            client = AdminClient(self._properties, logger=logging.getLogger(__name__))
+            client = AdminClient(self._properties, logger=quiet_logger(__name__))
             try:
                 answer: ConsumerGroupTopicPartitions = request(client)[self._group].result()
             finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
@@ -13,7 +12,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from pydantic import BaseModel, Field
 
-from connector.brokers import Cluster, Properties, cluster_properties, shared_properties, with_options
+from connector.brokers import Cluster, Properties, cluster_properties, quiet_logger, shared_properties, with_options
 from connector.deadletter.envelope import DeadLetter
 from connector.deadletter.kafka.headers import Headers, headers_of_letter, headers_of_mark
 from connector.deadletter.kafka.reading import Span, TopicReader
@@ -151,7 +150,7 @@ class KafkaDeadLetters:
 
     def _running_producer(self) -> Producer:
         if self._producer is None:
-            self._producer = Producer(self._properties, logger=logging.getLogger(__name__))
+            self._producer = Producer(self._properties, logger=quiet_logger(__name__))
         return self._producer
 
     def _forget_producer(self) -> None:

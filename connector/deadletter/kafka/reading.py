@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Generator, Iterator
 
@@ -11,7 +10,7 @@ import msgspec
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from connector.brokers import Properties
+from connector.brokers import Properties, quiet_logger
 from connector.deadletter.kafka.headers import line_of
 from connector.deadletter.lines import Line
 from connector.errors import DeadLetterError
@@ -93,7 +92,7 @@ class TopicReader:
     @contextlib.contextmanager
     def _consumer(self) -> Iterator[Consumer]:
         try:
-            consumer = Consumer(self._properties, logger=logging.getLogger(__name__))
+            consumer = Consumer(self._properties, logger=quiet_logger(__name__))
             try:
                 yield consumer
             finally:

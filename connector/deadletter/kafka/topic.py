@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 import structlog
@@ -11,7 +10,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[at
 from confluent_kafka.cimpl import NewTopic
 from pydantic import StringConstraints
 
-from connector.brokers import Properties, shared_properties
+from connector.brokers import Properties, quiet_logger, shared_properties
 from connector.config.units import MIB
 from connector.errors import ConfigError, DeadLetterError
 
@@ -35,7 +34,7 @@ def prepare_topic(properties: Properties, topic: str, *, create: bool) -> int:
     replace each other. Raises DeadLetterError where no broker answers.
     """
     try:
-        admin = AdminClient(shared_properties(properties), logger=logging.getLogger(__name__))
+        admin = AdminClient(shared_properties(properties), logger=quiet_logger(__name__))
     except KafkaException as error:
         raise ConfigError(f"the kafka client refuses its options: {error.args[0].str()}") from error
     try:

@@ -179,7 +179,7 @@ class KafkaSource:
         return AdminClient(shared_properties(self._properties), logger=self._client_log())
 
     def _client_log(self) -> logging.Logger:
-        return quiet_logger("connector.sources.kafka.client", self._clock)
+        return quiet_logger("connector.sources.kafka.client")
 
     def _forget_admin(self) -> None:
         self._admin = None
