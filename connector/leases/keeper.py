@@ -105,15 +105,22 @@ class Keeper:
         return [held.lease for key, held in self._held.items() if self.owns(key)]
 
     async def run(self) -> None:
-        """Keep what is ours, take our share, hand over what others ask for; until cancelled."""
+        """Keep what is ours, take our share, hand over what others ask for; until cancelled.
+
+        The listener is told of nothing that happens before or after it.
+        """
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             tasks.create_task(self._beat_for_ever())
             tasks.create_task(self._look_for_ever())
-            tasks.create_task(self._watch_for_ever())
+            try:
+                await self._watch_for_ever()
+            finally:
+                self._tasks = None
 
     async def look(self) -> None:
-        """Look at the table and act on it, now: after shards were added or finished. ``run`` does it all the time."""
+        """Look at the table and act on it, now: after shards were added or finished. ``run``, which does this all the
+        time, must be running."""
         async with self._looking:
             asked_s = self._clock.monotonic()
             rows = await self._tried("all", self._store.all())
@@ -166,7 +173,7 @@ class Keeper:
         held.leaving = True
         try:
             await self._store.finish(held.lease, clock=clock, children=children, ended_ms=self._clock.now_ms())
-        except CheckpointError as error:
+        except BaseException as error:  # also where the caller is cancelled: what is held is not missed for ever
             held.leaving = False
             if isinstance(error, CheckpointLost):
                 self._lose({key: held})
@@ -268,6 +275,7 @@ class Keeper:
             del self._held[key]
         if keys:
             log.warning("leases lost", shards=sorted(keys))
+        if keys and self._tasks is not None:
             self._tell(lambda: self._listener.lost(keys), keys)
 
     def _forget(self, key: ShardId, held: _Held) -> None:

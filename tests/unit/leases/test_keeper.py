@@ -306,6 +306,34 @@ async def test_a_shard_whose_finish_is_slow_to_answer_is_not_lost_meanwhile() ->
 
 
 @simulated
+async def test_a_finish_that_is_broken_off_leaves_a_lease_that_can_be_lost() -> None:
+    rows = table("a")
+    process = Process(rows, "one")
+    await until({"one": 1}, rows, within_s=DURATION_S)
+    process.line.there_s["finish"] = 5.0
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(process.keeper.finish("a", clock=1), timeout=1.0)
+    process.machine.freeze()
+    await asyncio.sleep(2 * DURATION_S)
+    process.machine.thaw()
+    await asyncio.sleep(DURATION_S)
+    assert process.told == [("gained", ["a"]), ("lost", ["a"]), ("gained", ["a"])]
+
+
+@simulated
+async def test_a_loss_after_the_end_of_run_is_an_error_for_who_saves_and_nothing_else() -> None:
+    rows = table("a")
+    process = Process(rows, "one")
+    await until({"one": 1}, rows, within_s=DURATION_S)
+    process.crash()
+    await asyncio.sleep(0)
+    rows["a"] = msgspec.structs.replace(rows["a"], owner="thief", epoch=2)
+    with pytest.raises(CheckpointLost):
+        await process.keeper.save({"a": ("1", 1)})
+    assert process.told == [("gained", ["a"])]
+
+
+@simulated
 async def test_a_zombie_that_finishes_is_told_that_it_has_lost() -> None:
     rows = table("a")
     process = Process(rows, "one")
