@@ -7,9 +7,9 @@ import random
 from connector.checkpoints.protocol import CheckpointStore
 from connector.checkpoints.sqlite import SQLiteCheckpoints
 from connector.clock import Clock
-from connector.config.models import PipelineConfig, RouteConfig
+from connector.config.models import RATIO_MIN, DeadLetterLimits, PipelineConfig, RouteConfig
 from connector.deadletter.protocol import DeadLetters
-from connector.delivery.policy import OnPoison, RoutePolicy
+from connector.delivery.policy import LetterLimits, OnPoison, RoutePolicy
 from connector.pipeline import Pipeline, PipelineOptions, RoutePlan
 from connector.sieve import make_sieve
 from connector.sink import Sink, SinkContext
@@ -30,6 +30,7 @@ def make_pipeline(name: str, config: PipelineConfig, clock: Clock, *, until_caug
             drain_s=config.drain,
             stall_after_s=config.stall_after,
             until_caught_up=until_caught_up,
+            undecodable_limits=_letter_limits(config.undecodable_limits),
         ),
         source=source,
         source_type=config.source.type,
@@ -77,12 +78,24 @@ def make_route(pipeline: str, name: str, config: RouteConfig, clock: Clock) -> R
             batch_size=config.batch.size or sink_class.batch_size_default,
             batch_bytes=config.batch.bytes,
             batch_window_s=config.batch.window,
-            retry_attempts=config.retry.attempts,
+            retry_attempts=None if config.retry.attempts == "unlimited" else config.retry.attempts,
             backoff_initial_s=config.retry.backoff.initial,
             backoff_max_s=config.retry.backoff.max,
             max_age_s=config.retry.max_age,
             on_poison=OnPoison(config.on_poison),
+            letter_limits=_letter_limits(config.dead_letter_limits),
             breaker_failures=config.breaker.failures,
             write_timeout_s=config.timeout,
         ),
+    )
+
+
+def _letter_limits(config: DeadLetterLimits) -> LetterLimits | None:
+    if config.max_consecutive is None and config.max_ratio is None:
+        return None
+    return LetterLimits(
+        max_consecutive=config.max_consecutive,
+        max_ratio=config.max_ratio,
+        window_s=config.window,
+        ratio_min=RATIO_MIN,
     )

@@ -6,13 +6,16 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from connector.change import RecordBatch
+from connector.change import Change, RecordBatch
 from connector.clock import Clock
 from connector.codecs.protocol import Codec, Undecodable
 from connector.deadletter.envelope import DeadLetter, ErrorKind, letter_id
 from connector.delivery.bounds import Bounds
 from connector.delivery.counts import Ending
+from connector.delivery.courier import TooManyDeadLetters
 from connector.delivery.ledger import Ledger, Segment
+from connector.delivery.letter_limits import LetterWatch
+from connector.delivery.policy import LetterLimits
 from connector.delivery.route import Route
 from connector.delivery.versions import stamp
 
@@ -20,7 +23,16 @@ from connector.delivery.versions import stamp
 class Intake:
     """Takes batches in. Synchronous and whole: when it returns, every record of the batch is in the ledger."""
 
-    def __init__(self, *, codec: Codec, routes: Sequence[Route], bounds: Bounds, pipeline: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        codec: Codec,
+        routes: Sequence[Route],
+        bounds: Bounds,
+        pipeline: str,
+        clock: Clock,
+        limits: LetterLimits | None = None,
+    ) -> None:
         self.records = 0
         self.empty = 0
         self.changes = 0
@@ -30,6 +42,7 @@ class Intake:
         self._bounds = bounds
         self._pipeline = pipeline
         self._clock = clock
+        self._letter_watch = LetterWatch(limits, clock)
         self._to_bury: deque[tuple[Segment, Undecodable]] = deque()
         self._waiting = asyncio.Event()
 
@@ -50,7 +63,10 @@ class Intake:
         self.changes += len(changes)
         if decoded and (decoded.undecodable or decoded.empty):
             self.empty += decoded.empty
+            self._judge(changes, decoded.undecodable)
             self._set_aside(segment, decoded.undecodable)
+        else:
+            self._letter_watch.accepted(len(changes))
         if changes:
             for route in self._routes:
                 route.accept(segment, changes)
@@ -67,14 +83,30 @@ class Intake:
             self._to_bury.append((segment, item))
         self._waiting.set()
 
+    def _judge(self, changes: Sequence[Change], undecodable: Sequence[Undecodable]) -> None:
+        """Tell the watch in the order of the log what was decoded and what was not."""
+        judged = [(change.position, True) for change in changes]
+        judged += [(item.record.position, False) for item in undecodable]
+        judged.sort()
+        self._letter_watch.judged([decoded for _, decoded in judged])
+
     async def run_burials(self, bury: Callable[[Sequence[DeadLetter]], Awaitable[None]], done: asyncio.Event) -> None:
-        """Dead-letter undecodable records as they come, for ever; sets ``done`` after each."""
+        """Dead-letter undecodable records as they come, for ever; sets ``done`` after each.
+
+        Raises TooManyDeadLetters.
+        """
         while True:
             if not self._to_bury:
                 self._waiting.clear()
                 await self._waiting.wait()
             batch = [self._to_bury.popleft() for _ in range(min(len(self._to_bury), 500))]
             ours = [(segment, item) for segment, item in batch if not segment.ledger.lost]
+            if ours and self._letter_watch.exceeded:
+                message = (
+                    f"too many undecodable records: {self._letter_watch.exceeded}; the last reason was "
+                    f"{ours[-1][1].error.code}. Nothing more is dead-lettered until a restart (undecodable_limits)"
+                )
+                raise TooManyDeadLetters(message)
             if ours:
                 await bury([self._letter(segment, item) for segment, item in ours])
             kept = {id(item) for _, item in ours}

@@ -17,7 +17,7 @@ from connector.codecs.protocol import Codec
 from connector.deadletter.office import DeadLetterOffice
 from connector.deadletter.protocol import DeadLetters
 from connector.delivery.bounds import Bounds
-from connector.delivery.policy import OnPoison, RoutePolicy, backoff
+from connector.delivery.policy import LetterLimits, OnPoison, RoutePolicy, backoff
 from connector.delivery.route import Route, Sieve
 from connector.errors import CheckpointError, MillraceError, SinkUnavailable
 from connector.intake import Intake
@@ -53,6 +53,8 @@ class PipelineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """After how long without progress, though there is lag, the pipeline is not ready."""
     until_caught_up: bool = False
     """End when the present end of the log is done."""
+    undecodable_limits: LetterLimits | None = None
+    """How many undecodable records stop the pipeline; None: none do."""
 
 
 class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +112,14 @@ class Pipeline:
             )
             for number, plan in enumerate(routes)
         ]
-        self.intake = Intake(codec=codec, routes=self.routes, bounds=self.bounds, pipeline=options.name, clock=clock)
+        self.intake = Intake(
+            codec=codec,
+            routes=self.routes,
+            bounds=self.bounds,
+            pipeline=options.name,
+            limits=options.undecodable_limits,
+            clock=clock,
+        )
         self._moved = asyncio.Event()
         for route in self.routes:
             route.finished = self._moved
@@ -141,7 +150,8 @@ class Pipeline:
     async def run(self) -> None:
         """Open everything, deliver until told to stop, drain and close.
 
-        Raises ConfigError, SourceError, StoppedByPoison and whatever is a defect; ``state`` and ``reason`` say so too.
+        Raises ConfigError, SourceError, StoppedByPoison (TooManyDeadLetters is one) and whatever is a defect; ``state``
+        and ``reason`` say so too.
         """
         try:
             await self._open()

@@ -19,6 +19,7 @@ from connector.observe.snapshot import (
     StoreSnapshot,
 )
 from connector.pipeline import Pipeline
+from connector.snapshot.protocol import is_snapshot_shard
 from connector.sources.protocol import Source
 
 
@@ -41,6 +42,7 @@ def snapshot(pipeline: Pipeline) -> PipelineSnapshot:
         checkpoint_store=StoreSnapshot(
             ok=not shards.last_error, last_error=shards.last_error, last_saved_ms=shards.last_saved_ms
         ),
+        snapshot=getattr(pipeline.source, "snapshot_status", None),
         dead_letters=DestinationSnapshot(ok=not pipeline.office.last_error, last_error=pipeline.office.last_error),
         routes=[_route(route, plan.sink_type) for route, plan in zip(pipeline.routes, pipeline.plans, strict=True)],
         shards=[_shard(ledger, names, now_ms, pipeline.source) for _, ledger in sorted(shards.owned.items())],
@@ -69,6 +71,9 @@ def _route(route: Route, sink_type: str) -> RouteSnapshot:
         unavailable_since_ms=writer.breaker.unavailable_since_ms,
         writes_in_flight=writer.at_once.under_way,
         held_keys=len(route.held),
+        dead_letters_in_a_row=route.letter_watch.in_a_row,
+        dead_letter_ratio=route.letter_watch.ratio,
+        dead_letter_limit_passed=bool(route.letter_watch.exceeded),
         stopped_reason=tally.stopped_reason,
         last_error=tally.last_error,
         batch_sizes=tally.batch_sizes.copy(),
@@ -86,6 +91,9 @@ def _shard(ledger: Ledger, names: list[str], now_ms: int, source: Source) -> Sha
     behind_ms = max(0, now_ms - ledger.done_ms) if ledger.done_ms else None
     counted: bool = getattr(source, "positions_count", True)
     lag = None if end is None else max(0, end - watermark)
+    # Items of a snapshot are of one time and kept as long as the table: neither late nor ever trimmed.
+    of_table = is_snapshot_shard(ledger.shard)
+    retention_s = None if of_table else getattr(source, "retention_s", None)
     return ShardSnapshot(
         shard=ledger.shard,
         position=position,
@@ -94,9 +102,9 @@ def _shard(ledger: Ledger, names: list[str], now_ms: int, source: Source) -> Sha
         end=end,
         positions_count=counted,
         lag_records=lag if counted or lag == 0 else None,
-        lag_ms=0 if caught_up else behind_ms,
+        lag_ms=None if of_table else 0 if caught_up else behind_ms,
         watermark_moved_ms=ledger.moved_ms,
-        retention_used=_retention_used(ledger, getattr(source, "retention_s", None), now_ms, caught_up=caught_up),
+        retention_used=_retention_used(ledger, retention_s, now_ms, caught_up=caught_up),
         routes={name: _counts(counts) for name, counts in zip(names, ledger.counts, strict=True)},
     )
 

@@ -284,7 +284,7 @@ def wrong() -> list[tuple[Panel, int, int]]:
         (
             number(
                 "Routes stopped by poison",
-                "on_poison: stop. The reason is in /readyz.",
+                "on_poison: stop, or dead_letter_limits. The reason is in /readyz.",
                 f"sum(millrace_route_stopped{{{_R}}})",
                 thresholds=_steps(("green", None), ("red", 1)),
             ),
@@ -343,6 +343,25 @@ def wrong() -> list[tuple[Panel, int, int]]:
                 (f"sum by (route) (millrace_held_keys{{{_R}}})", "{{route}} held keys"),
             ),
             8,
+            7,
+        ),
+        (
+            graph(
+                "Dead letters in a row",
+                "Since the sink last accepted a change. At max_consecutive of dead_letter_limits the route stops.",
+                (f"max by (route) (millrace_dead_letters_in_a_row{{{_R}}})", "{{route}}"),
+            ),
+            12,
+            7,
+        ),
+        (
+            graph(
+                "Dead letters by judged changes",
+                "In the window of dead_letter_limits. At max_ratio the route stops.",
+                (f"max by (route) (millrace_dead_letter_ratio{{{_R}}})", "{{route}}"),
+                unit="percentunit",
+            ),
+            12,
             7,
         ),
     ]

@@ -23,6 +23,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 """Names become metric labels, table namespaces and parts of file names."""
 
 PATTERNS_MAX = 100
+RATIO_MIN = 100
+"""Of fewer changes (or records) no ratio is taken: one poison change of two is no outage."""
 
 
 class Admin(BaseModel):
@@ -138,8 +140,10 @@ class Retry(BaseModel):
 
     model_config = STRICT
 
-    attempts: int = Field(
-        default=5, ge=0, le=10_000, description="how often it is tried again before it becomes a dead letter"
+    attempts: Annotated[int, Field(ge=0, le=10_000)] | Literal["unlimited"] = Field(
+        default=5,
+        description="how often it is tried again before it becomes a dead letter; with unlimited it holds up its lane "
+        "until it passes, or gets older than max_age",
     )
     backoff: Backoff = Field(default=Backoff(), description="the waits between attempts, also for a sink that is down")
     max_age: Duration | None = Field(
@@ -147,6 +151,35 @@ class Retry(BaseModel):
         gt=0,
         description="a failing change older than this becomes a dead letter at once; unset: age does not matter",
     )
+
+
+class DeadLetterLimits(BaseModel):
+    """The breaker on dead letters: past a limit the pipeline stops, not ready, and dead-letters nothing more."""
+
+    model_config = STRICT
+
+    max_consecutive: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="so many in a row, with none accepted in between, may become dead letters; one more stops the "
+        "pipeline, not ready, until it is started again. Unset: any number may, since dead letters are kept and can be "
+        "replayed, while the change log of a stopped pipeline forgets: set it where somebody comes when it stops",
+    )
+    max_ratio: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="such a part of those that were judged within the window may become dead letters; more stops the "
+        f"pipeline, once {RATIO_MIN} were judged; unset: any part may",
+    )
+    window: Duration = Field(default=300.0, ge=1, le=86_400, description="over how long max_ratio is taken")
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> DeadLetterLimits:
+        if self.max_ratio is None and "window" in self.model_fields_set:
+            raise ValueError("window is of use with max_ratio only")
+        return self
 
 
 class Breaker(BaseModel):
@@ -226,6 +259,9 @@ class RouteConfig(BaseModel):
         description="what becomes of a key's later changes after one was dead-lettered: they go on, they follow it "
         "into the dead letters until it is replayed, or (stop) nothing is dead-lettered and the pipeline stops",
     )
+    dead_letter_limits: DeadLetterLimits = Field(
+        default=DeadLetterLimits(), description="how many dead letters mean that something else is broken"
+    )
     breaker: Breaker = Field(default=Breaker(), description="when a sink that is down is left alone for a while")
     timeout: Duration = Field(
         default=60.0, gt=0, description="one call of the sink; a longer one counts as the sink being down"
@@ -242,6 +278,10 @@ class PipelineConfig(BaseModel):
     dead_letter: DeadLetterDestination = Field(
         description="where a change goes that a sink will never accept: without such a place it could only be lost, or "
         "stop everything behind it"
+    )
+    undecodable_limits: DeadLetterLimits = Field(
+        default=DeadLetterLimits(),
+        description="how many undecodable records mean that the format is wrong, or the producer broken",
     )
     limits: Limits = Field(default=Limits(), description="what may be in memory before the source is paused")
     drain: Duration = Field(

@@ -333,11 +333,13 @@ def _patient(policy: RoutePolicy, timeout_s: float) -> RoutePolicy:
     """The route's policy as a replay needs it.
 
     Age is no reason: somebody asked for these changes now. ``stop`` has nothing to stop: a letter that is still poison
-    keeps its key's later ones back instead. And no call may outlast the patience with the sink.
+    keeps its key's later ones back instead; and what is dead already is no new dead letter to limit. No call may
+    outlast the patience with the sink.
     """
     return msgspec.structs.replace(
         policy,
         max_age_s=None,
+        letter_limits=None,
         on_poison=OnPoison.HOLD_KEY if policy.on_poison is OnPoison.STOP else policy.on_poison,
         write_timeout_s=min(policy.write_timeout_s, timeout_s),
     )

@@ -21,6 +21,7 @@ from connector.change import Change
 from connector.clock import Clock
 from connector.deadletter.envelope import ErrorKind
 from connector.delivery.counts import Ending
+from connector.delivery.letter_limits import LetterWatch
 from connector.delivery.policy import OnPoison, RoutePolicy, backoff
 from connector.delivery.supersede import Earlier, supersede, unique_runs
 from connector.delivery.tally import Tally
@@ -41,7 +42,12 @@ class Poison(NamedTuple):
 
 
 class StoppedByPoison(MillraceError):
-    """``on_poison: stop``: a poison change stops the pipeline. It stays unfinished: a restart meets it again."""
+    """Poison stops the pipeline (``on_poison: stop``). It stays unfinished: a restart meets it again."""
+
+
+class TooManyDeadLetters(StoppedByPoison):
+    """``dead_letter_limits``: so much is poison that something else is broken. What is not dead-lettered yet stays
+    unfinished."""
 
 
 class Failure:
@@ -81,6 +87,7 @@ class Courier:
         bury: Bury,
         look_again: LookAgain,
         finish: Finish,
+        letter_watch: LetterWatch,
         clock: Clock,
         chance: random.Random,
         tally: Tally,
@@ -93,12 +100,13 @@ class Courier:
         self._bury = bury
         self._look_again = look_again
         self._finish = finish
+        self._letter_watch = letter_watch
         self._clock = clock
         self._chance = chance
         self._tally = tally
 
     async def deliver(self, batch: list[Change]) -> None:
-        """Bring a batch to its end. Raises StoppedByPoison where that is the route's policy."""
+        """Bring a batch to its end. Raises StoppedByPoison and TooManyDeadLetters where that is the route's policy."""
         earlier: Earlier = {}
         if lost := self._drop_lost(batch):
             # Before superseding: what a lost shard's next owner reads again must not stand for what is still ours.
@@ -130,13 +138,16 @@ class Courier:
                 kind = ErrorKind.UNKNOWN
                 outcomes = [Retry(type(error).__name__, str(error))]
             if outcomes.count(APPLIED) == len(outcomes):
+                self._letter_watch.accepted(len(part))
                 self._applied(part, earlier)
                 continue
             await self._sort(part, outcomes, earlier, failures, parts, kind=kind)
 
     async def refuse(self, poison: list[Poison]) -> None:
         """Dead-letter changes that the route itself could not take (a filter without its image)."""
-        await self._dead_letter([item for item in poison if not self._drop_lost([item.change])], {}, [])
+        ours = [item for item in poison if not self._drop_lost([item.change])]
+        self._letter_watch.judged([False] * len(ours))
+        await self._dead_letter(ours, {}, [])
 
     def _applied(self, part: Sequence[Change], earlier: Earlier) -> None:
         now_ms = self._clock.now_ms()
@@ -211,6 +222,7 @@ class Courier:
         stale: list[Change] = []
         poison: list[Poison] = []
         again: list[Change] = []
+        verdicts: list[bool] = []
         waited_for: set[str] = set()
         wait_s = 0.0
         now_ms = self._clock.now_ms()
@@ -218,12 +230,15 @@ class Courier:
             match outcome:
                 case Applied():
                     applied.append(change)
+                    verdicts.append(True)
                 case Stale():
                     stale.append(change)
+                    verdicts.append(True)
                 case Rejected(reason, detail):
                     failure = failures.get(id(change)) or Failure(now_ms)
                     attempts = failure.count + 1
                     poison.append(Poison(change, ErrorKind.REJECTED, reason, detail, attempts, failure.first_ms))
+                    verdicts.append(False)
                 case Retry(reason, _, after_s):
                     self._tally.retries[reason] += 1
                     if change.key in waited_for:
@@ -234,10 +249,12 @@ class Courier:
                     failure.count += 1
                     if verdict := self._given_up(change, outcome, kind, failure, now_ms):
                         poison.append(verdict)
+                        verdicts.append(False)
                     else:
                         again.append(change)
                         asked_s = min(after_s or 0.0, self._policy.backoff_max_s)
                         wait_s = max(wait_s, backoff(self._policy, failure.count, self._chance.random()), asked_s)
+        self._letter_watch.judged(verdicts)
         if applied:
             self._applied(applied, earlier)
         if stale:
@@ -255,7 +272,7 @@ class Courier:
         max_age_s = self._policy.max_age_s
         if max_age_s is not None and now_ms - change.timestamp_ms > max_age_s * 1000:
             kind = ErrorKind.TOO_OLD
-        elif failure.count <= self._policy.retry_attempts:
+        elif self._policy.retry_attempts is None or failure.count <= self._policy.retry_attempts:
             return None
         return Poison(change, kind, retry.reason, retry.detail, failure.count, failure.first_ms)
 
@@ -271,6 +288,13 @@ class Courier:
                 f"({first.kind}, {first.code}) and the route says on_poison: stop"
             )
             raise StoppedByPoison(message)
+        if self._letter_watch.exceeded:
+            first = poison[0]
+            message = (
+                f"too many dead letters: {self._letter_watch.exceeded}; the last reason was {first.kind}, "
+                f"{first.code}. Nothing more is dead-lettered until a restart (dead_letter_limits)"
+            )
+            raise TooManyDeadLetters(message)
         await self._bury(poison)
         for item in poison:
             key, version = item.change.key, item.change.version

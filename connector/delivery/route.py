@@ -19,6 +19,7 @@ from connector.delivery.counts import Ending
 from connector.delivery.courier import Courier, LookAgain, Poison, StoppedByPoison
 from connector.delivery.lane import Lane, Refusal
 from connector.delivery.ledger import Ledger, Segment
+from connector.delivery.letter_limits import LetterWatch
 from connector.delivery.policy import OnPoison, RoutePolicy
 from connector.delivery.tally import Tally
 from connector.delivery.writer import Writer
@@ -82,6 +83,7 @@ class Route:
         self.held = held
         """Keys that are held, with the version of the letter that holds each."""
         self.writer = Writer(sink, policy, clock, chance, self.tally)
+        self.letter_watch = LetterWatch(policy.letter_limits, clock)
         self._pipeline = pipeline
         self._codec = codec
         self._sieve = sieve
@@ -98,6 +100,7 @@ class Route:
             bury=self._bury,
             look_again=look_again,
             finish=self.finish,
+            letter_watch=self.letter_watch,
             clock=clock,
             chance=chance,
             tally=self.tally,

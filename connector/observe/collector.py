@@ -156,6 +156,9 @@ def _route(page: _Page, pipeline: str, route: RouteSnapshot, now_ms: int) -> Non
     since = route.unavailable_since_ms
     page.add(m.UNAVAILABLE_SECONDS, labels, 0 if since is None else _seconds(now_ms - since))
     page.add(m.ROUTE_STOPPED, labels, bool(route.stopped_reason))
+    page.add(m.DEAD_LETTERS_IN_A_ROW, labels, route.dead_letters_in_a_row)
+    page.add(m.DEAD_LETTER_RATIO, labels, route.dead_letter_ratio)
+    page.add(m.DEAD_LETTER_LIMIT, labels, route.dead_letter_limit_passed)
     page.add(m.HELD_KEYS, labels, route.held_keys)
     page.add(m.WRITES_IN_FLIGHT, labels, route.writes_in_flight)
     page.add_histogram(m.BATCH_CHANGES, labels, route.batch_sizes)

@@ -73,7 +73,7 @@ def _of_pipeline(snapshot: PipelineSnapshot, now_ms: int) -> Iterator[Problem]:
 
 def _of_route(route: RouteSnapshot, now_ms: int) -> str:
     if route.stopped_reason:
-        return f"stopped by a poison change (on_poison: stop): {route.stopped_reason}"
+        return f"stopped by poison: {route.stopped_reason}"
     if route.unavailable_since_ms is None and route.breaker is BreakerState.CLOSED:
         return ""
     since = "" if route.unavailable_since_ms is None else f" for {ago(now_ms - route.unavailable_since_ms)}"

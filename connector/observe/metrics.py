@@ -189,7 +189,28 @@ UNAVAILABLE_SECONDS = MetricDefinition(
     _ROUTE,
 )
 ROUTE_STOPPED = MetricDefinition(
-    "millrace_route_stopped", _G, "1 when a poison change stopped the route (on_poison: stop).", "", _ROUTE
+    "millrace_route_stopped", _G, "1 when poison stopped the route (on_poison: stop, dead_letter_limits).", "", _ROUTE
+)
+DEAD_LETTERS_IN_A_ROW = MetricDefinition(
+    "millrace_dead_letters_in_a_row",
+    _G,
+    "Changes that became dead letters since the sink last accepted one; 0 without dead_letter_limits.",
+    "",
+    _ROUTE,
+)
+DEAD_LETTER_RATIO = MetricDefinition(
+    "millrace_dead_letter_ratio",
+    _G,
+    "Dead letters by all changes that were judged, in the window of dead_letter_limits; 0 without max_ratio.",
+    "",
+    _ROUTE,
+)
+DEAD_LETTER_LIMIT = MetricDefinition(
+    "millrace_dead_letter_limit_passed",
+    _G,
+    "1 when dead_letter_limits stopped the route: nothing more is dead-lettered until a restart.",
+    "",
+    _ROUTE,
 )
 HELD_KEYS = MetricDefinition(
     "millrace_held_keys",

@@ -145,8 +145,14 @@ class RouteSnapshot(msgspec.Struct, kw_only=True):
     writes_in_flight: int = 0
     held_keys: int = 0
     """Keys whose changes go to the dead letters behind a poison change (``on_poison: hold_key``)."""
+    dead_letters_in_a_row: int = 0
+    """Changes that became dead letters since the last accepted one; counted where ``dead_letter_limits`` are set."""
+    dead_letter_ratio: float = 0.0
+    """Dead letters by judged changes, in the window of ``dead_letter_limits.max_ratio``; 0 where that is not set."""
+    dead_letter_limit_passed: bool = False
+    """``dead_letter_limits`` stopped the route."""
     stopped_reason: str = ""
-    """Why the route stopped for good (``on_poison: stop``); empty while it runs."""
+    """Why the route stopped for good (``on_poison: stop``, ``dead_letter_limits``); empty while it runs."""
     last_error: str = ""
     """The last failure in words, without attribute values; kept after it has passed."""
     batch_sizes: Histogram
@@ -167,6 +173,32 @@ class SourceSnapshot(msgspec.Struct, kw_only=True):
     """Why the source cannot be reached at present; empty while it can."""
     skipped: int = 0
     """How often something was lost unread (its retention had passed) and skipped, as the configuration says."""
+
+
+class SnapshotStatus(msgspec.Struct, kw_only=True):
+    """The snapshot of the source's table (``snapshot:``), as far as it is."""
+
+    id: str
+    state: str
+    """``waiting`` (the stream's positions are not taken yet), ``running`` or ``done``."""
+    started_ms: int
+    attempt: int = 1
+    """How often it was begun or gone on with."""
+    segments: int = 0
+    segments_done: int = 0
+    items: int = 0
+    """Items read so far, over all attempts; what is read again after a crash counts once."""
+    items_estimate: int | None = None
+    """About how many there are; None where it is not known."""
+    pages: int = 0
+    capacity_units: float = 0.0
+    """What reading cost, in the table's units."""
+    items_per_s: float = 0.0
+    """Since it was begun or gone on with in this process."""
+    seconds_left: float | None = None
+    """About how long it will take; None where it is not known."""
+    last_error: str = ""
+    """Why the table cannot be read at present; empty while it can."""
 
 
 class StoreSnapshot(msgspec.Struct, kw_only=True):
@@ -197,6 +229,8 @@ class PipelineSnapshot(msgspec.Struct, kw_only=True):
     source: SourceSnapshot
     checkpoint_store: StoreSnapshot
     dead_letters: DestinationSnapshot
+    snapshot: SnapshotStatus | None = None
+    """None where the pipeline makes none."""
     routes: list[RouteSnapshot] = []
     shards: list[ShardSnapshot] = []
     in_flight_changes: int = 0

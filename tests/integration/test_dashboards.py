@@ -83,6 +83,14 @@ class GrowingDaemon:
             stopped_reason="mapping error at orders/0 position 8",
             dead_letters=[LetterCount("rejected", "mapping", ticks)],
         )
+        broken = a_route(
+            "cache",
+            changes=[ChangeCount("MODIFY", "dead_lettered", ticks)],
+            dead_letters_in_a_row=ticks,
+            dead_letter_ratio=1.0,
+            dead_letter_limit_passed=True,
+            stopped_reason="too many dead letters: 101 in a row, max_consecutive is 100",
+        )
         counts = RouteCounts(read=100 * ticks + 3, applied=99 * ticks, dead_lettered=ticks)  # three are unaccounted for
         shard = a_shard(
             now_ms=now_ms,
@@ -95,7 +103,7 @@ class GrowingDaemon:
         return a_pipeline(
             now_ms=now_ms,
             state=PipelineState.FAILED,
-            routes=[route],
+            routes=[route, broken],
             shards=[shard],
             source=SourceSnapshot(type="kafka", last_error="all brokers are down"),
             checkpoint_store=StoreSnapshot(ok=False, last_error="disk full", last_saved_ms=now_ms - HOUR_MS),

@@ -11,18 +11,26 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from connector.change import EventName, ShardId
+import msgspec
+
+from connector.change import ShardId
 from connector.deadletter.envelope import ErrorKind
-from connector.delivery.courier import StoppedByPoison
-from connector.delivery.policy import OnPoison, RoutePolicy
+from connector.delivery.courier import StoppedByPoison, TooManyDeadLetters
+from connector.delivery.policy import OnPoison
 from connector.pipeline import PipelineOptions
+from tests.simulation.chosen import (
+    EVENT_ROUTES,
+    ROUTES,
+    STATE_ROUTES,
+    make_events,
+    make_faults,
+    make_limits,
+    make_policy,
+)
 from tests.simulation.loop import SimulatedClock, SimulatedLoop, run
 from tests.simulation.process import Process
-from tests.simulation.world import BrokenPromise, Event, Faults, World
+from tests.simulation.world import BrokenPromise, Event, World
 
-STATE_ROUTES = ["search", "cache"]
-EVENT_ROUTES = ["audit"]
-ROUTES = [*STATE_ROUTES, *EVENT_ROUTES]
 STOP_S = 120.0
 """How long a stop may take beside its drain: a read, a save and a burial that are under way."""
 REST_S = 3600.0
@@ -40,80 +48,11 @@ class Told:
     zombies: int = 0
     stops: int = 0
     mended: int = 0
+    limited: int = 0
     pauses: int = 0
     letters: int = 0
     calls: int = 0
     simulated_s: float = 0.0
-
-
-def make_events(chance: random.Random) -> list[Event]:
-    """A log of some shards: hot and cold keys, poison here and there, sparse positions."""
-    shards = [f"log/{number}" for number in range(chance.randint(1, 4))]
-    keys = [f"key-{number}" for number in range(chance.choice([3, 20, 100]))]
-    positions = dict.fromkeys(shards, 0)
-    poison = chance.choice([0.0, 0.01, 0.05, 0.2])
-    removals = chance.choice([0.0, 0.3])
-    events = []
-    for number in range(chance.randint(50, 400)):
-        key = chance.choice(keys[: chance.choice([1, 3, len(keys)])])
-        shard = shards[int(key.split("-")[1]) % len(shards)]
-        positions[shard] += chance.choice([1, 1, 1, 1, 2, 7])
-
-        def some(rate: float) -> frozenset[str]:
-            return frozenset(route for route in ROUTES if chance.random() < rate)
-
-        events.append(
-            Event(
-                shard=shard,
-                position=positions[shard] - 1,
-                key=key,
-                name=chance.choice([EventName.INSERT, EventName.MODIFY, EventName.MODIFY, EventName.REMOVE]),
-                number=number,
-                rejected_by=some(poison),
-                raised_by=some(poison / 4),
-                refused_by=some(poison / 8),
-                filtered_by=some(0.1),
-                removed_by=some(removals).intersection(STATE_ROUTES),
-                undecodable=chance.random() < poison / 4,
-            )
-        )
-    return events
-
-
-def make_faults(chance: random.Random) -> Faults:
-    """Each kind of fault is absent in some histories and frequent in others."""
-
-    def rate(most: float) -> float:
-        return chance.choice([0.0, most / 10, most])
-
-    return Faults(
-        chance=chance,
-        unavailable=rate(0.3),
-        throttled=rate(0.2),
-        retry=rate(0.03),
-        raises=rate(0.05),
-        slow=rate(0.2),
-        checkpoint_fails=rate(0.3),
-        dead_letter_fails=rate(0.5),
-        half_applied=rate(0.2),
-    )
-
-
-def make_policy(chance: random.Random) -> RoutePolicy:
-    """Bounds of any size, small ones above all: that is where the corners are."""
-    return RoutePolicy(
-        lanes=chance.choice([1, 2, 5]),
-        batch_size=chance.choice([1, 2, 7, 50]),
-        batch_bytes=chance.choice([10, 1000]),
-        batch_window_s=chance.choice([0.0, 0.0, 0.05]),
-        # Chance alone must not exhaust the attempts of a good change: then nobody could say what is right.
-        retry_attempts=50,
-        backoff_initial_s=0.01,
-        backoff_max_s=chance.choice([0.1, 2.0]),
-        on_poison=chance.choice([OnPoison.CONTINUE, OnPoison.CONTINUE, OnPoison.HOLD_KEY, OnPoison.STOP]),
-        breaker_failures=chance.choice([1, 3]),
-        write_timeout_s=chance.choice([1.0, 60.0]),
-    )
 
 
 class History:
@@ -125,7 +64,13 @@ class History:
         self.clock = SimulatedClock(self.loop)
         events = make_events(self.chance)
         self.policies = {route: make_policy(self.chance) for route in ROUTES}
+        self.undecodable_limits = make_limits(self.chance)
         self.world = World(make_faults(self.chance), events, STATE_ROUTES, EVENT_ROUTES)
+        for route, policy in self.policies.items():
+            if policy.letter_limits is not None and policy.letter_limits.max_consecutive is not None:
+                # Each lane may have a batch of letters under way, and an acceptance that is not counted yet.
+                most = policy.lanes * (policy.letter_limits.max_consecutive + policy.batch_size)
+                self.world.letters_in_a_row_max[route] = most
         # Of the key, so that it supersedes; or of other attributes, so that every image's place counts.
         self.places = {
             route: self.chance.choice([frozenset(), frozenset({"pk"}), frozenset({"customer"})])
@@ -175,6 +120,7 @@ class History:
             checkpoint_every_s=self.chance.choice([0.02, 0.5]),
             drain_s=self.chance.choice([0.0, 0.1, 30.0]),
             until_caught_up=until_caught_up,
+            undecodable_limits=self.undecodable_limits,
         )
         name = next(self._names)
         self.processes.append(Process(name, self.world, self.policies, options, self.clock, places=self.places))
@@ -192,7 +138,9 @@ class History:
         """A process has ended. Where a poison change stopped it, a person mends that change."""
         self._gone(process)
         error = process.task.exception()
-        if isinstance(error, StoppedByPoison):
+        if isinstance(error, TooManyDeadLetters):
+            self._lift_limits(process)
+        elif isinstance(error, StoppedByPoison):
             self._mend(str(error))
         elif error is not None:
             raise error
@@ -217,6 +165,16 @@ class History:
         assert known, f"stopped by a change that is no poison: {message}"
         self.world.mended |= {(route, event.number) for route in poisoned}
         self.told.mended += 1
+
+    def _lift_limits(self, process: Process) -> None:
+        """A person looks at the letters, finds each of them poison, and lets the rest become letters too."""
+        past = [route.name for route in process.pipeline.routes if route.letter_watch.exceeded]
+        for name in past:
+            self.policies[name] = msgspec.structs.replace(self.policies[name], letter_limits=None)
+            self.world.letters_in_a_row_max.pop(name, None)
+        if not past:
+            self.undecodable_limits = None
+        self.told.limited += 1
 
     def _share_out(self) -> None:
         """Give shards without an owner to processes that live."""

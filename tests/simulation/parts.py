@@ -146,6 +146,7 @@ class ModelSink:
                 outcomes.append(Rejected("poison"))
             else:
                 self._life.check()
+                world.letters_in_a_row[self._life.name, self._route] = 0
                 outcomes.append(APPLIED if world.written(self._route, change) else STALE)
         await asyncio.sleep(chance.random() * 0.01)
         self._life.check()
@@ -209,8 +210,7 @@ class ModelLetters:
         self._life.check()
         if self._world.faults.strike(self._world.faults.dead_letter_fails):
             raise DeadLetterError("the destination is down")
-        for letter in letters:
-            self._world.letters.setdefault(letter.id, letter)
+        self._world.buried(self._life.name, letters)
 
     async def letters(self, *, include_done: bool = False) -> AsyncIterator[StoredLetter]:
         for letter in list(self._world.letters.values()):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from connector.change import Change, EventName, Record, RecordBatch, ShardId
 from connector.checkpoints.protocol import Checkpoint
-from connector.deadletter.envelope import DeadLetter
+from connector.deadletter.envelope import DeadLetter, ErrorKind
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,9 @@ class World:
         """By STATE route whose places hang on more than the key: the events that were written. All of them must be."""
         self.mended: set[tuple[str, int]] = set()
         """Routes and events that were poison until a person saw to it (``on_poison: stop``)."""
+        self.letters_in_a_row_max: dict[str, int] = {}
+        """By route with limits: how many letters one process may write with nothing accepted in between."""
+        self.letters_in_a_row: dict[tuple[str, str], int] = defaultdict(int)
         self.pauses = 0
         self.calls: list[tuple[str, int]] = []
 
@@ -162,6 +166,16 @@ class World:
             for event in found
         ]
         return RecordBatch(shard, records, found[-1].position + 1)
+
+    def buried(self, process: str, letters: Sequence[DeadLetter]) -> None:
+        """A process made letters durable: no route past its limit does that."""
+        for letter in letters:
+            self.letters.setdefault(letter.id, letter)
+            if letter.kind in (ErrorKind.HELD, ErrorKind.FILTER) or letter.route not in self.letters_in_a_row_max:
+                continue
+            self.letters_in_a_row[process, letter.route] += 1
+            if self.letters_in_a_row[process, letter.route] > self.letters_in_a_row_max[letter.route]:
+                raise BrokenPromise(f"{process} went on dead-lettering on {letter.route}")
 
     def written(self, route: str, change: Change) -> bool:
         """A sink is about to hold this change: note its version, which must be the same at every replay."""

@@ -15,8 +15,9 @@ from connector.codecs.protocol import Codec
 from connector.deadletter.envelope import DeadLetter, ErrorKind
 from connector.delivery.bounds import Bounds
 from connector.delivery.counts import Ending
+from connector.delivery.courier import TooManyDeadLetters
 from connector.delivery.ledger import Ledger
-from connector.delivery.policy import RoutePolicy
+from connector.delivery.policy import LetterLimits, RoutePolicy
 from connector.delivery.route import Route, Sieve, Sifted
 from connector.intake import Intake
 from connector.sink import Rejected
@@ -51,7 +52,13 @@ def bad(position: int) -> Record:
 class Door:
     """An intake before one route, with the books and letters to look into."""
 
-    def __init__(self, clock: SimulatedClock, answer: Answer | None = None, sieves: Sequence[Sieve | None] = (None,)):
+    def __init__(
+        self,
+        clock: SimulatedClock,
+        answer: Answer | None = None,
+        sieves: Sequence[Sieve | None] = (None,),
+        limits: LetterLimits | None = None,
+    ) -> None:
         self.letters: list[DeadLetter] = []
         self.open = asyncio.Event()
         self.open.set()
@@ -75,7 +82,9 @@ class Door:
             for number, sieve in enumerate(sieves)
         ]
         codec: Codec = DynamoDBCodec()
-        self.intake = Intake(codec=codec, routes=self.routes, bounds=self.bounds, pipeline="orders", clock=clock)
+        self.intake = Intake(
+            codec=codec, routes=self.routes, bounds=self.bounds, pipeline="orders", clock=clock, limits=limits
+        )
         self.ledger = Ledger("log/0", None, len(sieves) + 1, 0)
         self.moved = asyncio.Event()
 
@@ -260,3 +269,29 @@ async def test_a_lie_about_a_records_time_is_a_letter_and_stops_nothing(clock: S
     await asyncio.sleep(1)
     assert [letter.code for letter in door.letters] == ["time_out_of_range"]
     assert door.finished == 2
+
+
+@simulated
+async def test_too_many_undecodable_records_in_a_row_stop_the_burials(clock: SimulatedClock) -> None:
+    door = Door(clock, limits=LetterLimits(max_consecutive=2, ratio_min=100))
+    door.take(bad(0), bad(1), good(2), bad(3), bad(4))
+    door.start()
+    await asyncio.sleep(1)
+    assert [letter.position for letter in door.letters] == [0, 1, 3, 4]
+    door.take(bad(5), good(6))
+    with pytest.raises(TooManyDeadLetters, match=r"3 in a row, max_consecutive is 2; the last reason was \w+"):
+        await door.tasks[0]
+    assert len(door.letters) == 4
+    assert door.finished == 5
+    door.balance()
+
+
+@simulated
+async def test_records_that_decode_break_the_row_of_undecodable_ones(clock: SimulatedClock) -> None:
+    door = Door(clock, limits=LetterLimits(max_consecutive=2, ratio_min=100))
+    door.start()
+    for first in range(0, 40, 4):
+        door.take(bad(first), bad(first + 1))
+        door.take(good(first + 2), good(first + 3))
+    await asyncio.sleep(1)
+    assert len(door.letters) == 20

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from connector.assemble import _letter_limits
 from connector.config.load import ConfigErrors, load, load_all
 from connector.config.problems import ERRORS_MAX
+from connector.delivery.policy import LetterLimits
 from tests.unit.config.fakes import (
     CONFIG,
     LinesCodec,
@@ -207,3 +209,38 @@ def test_a_bug_in_a_plug_in_s_model_is_told_and_not_raised(monkeypatch: pytest.M
 
     monkeypatch.setattr(PlaceSinkConfig, "model_validate", fails)
     assert [error.split(": ", 2)[2] for error in errors_of(CONFIG)] == ["the plug-in failed: TypeError: no idea"] * 2
+
+
+def test_retries_may_be_without_end() -> None:
+    text = CONFIG.replace("      cache:", "        retry: {attempts: unlimited}\n      cache:")
+    assert config_of(text).pipelines["orders"].routes["search"].retry.attempts == "unlimited"
+    for wrong in ("-1", "10001", "forever"):
+        errors = errors_of(text.replace("unlimited", wrong))
+        assert len(errors) == 1
+        assert "routes.search.retry.attempts" in errors[0]
+
+
+def test_attempts_from_the_environment_are_a_number_or_the_word() -> None:
+    text = CONFIG.replace("      cache:", '        retry: {attempts: "${ATTEMPTS}"}\n      cache:')
+    for written, meant in (("7", 7), ("unlimited", "unlimited")):
+        config = config_of(text, {"ATTEMPTS": written})
+        assert config.pipelines["orders"].routes["search"].retry.attempts == meant
+
+
+def test_limits_on_dead_letters_are_off_unless_one_is_set() -> None:
+    route = config_of(CONFIG).pipelines["orders"].routes["search"]
+    assert _letter_limits(route.dead_letter_limits) is None
+    limits = "{max_consecutive: 100, max_ratio: 0.1, window: 10m}"
+    text = CONFIG.replace("      cache:", f"        dead_letter_limits: {limits}\n      cache:")
+    text = text.replace("    routes:", "    undecodable_limits: {max_consecutive: 7}\n    routes:")
+    orders = config_of(text).pipelines["orders"]
+    made = _letter_limits(orders.routes["search"].dead_letter_limits)
+    assert made == LetterLimits(max_consecutive=100, max_ratio=0.1, window_s=600.0, ratio_min=100)
+    undecodable = _letter_limits(orders.undecodable_limits)
+    assert undecodable == LetterLimits(max_consecutive=7, window_s=300.0, ratio_min=100)
+
+
+def test_a_window_without_a_ratio_is_refused() -> None:
+    text = CONFIG.replace("      cache:", "        dead_letter_limits: {max_consecutive: 7, window: 1m}\n      cache:")
+    (error,) = errors_of(text)
+    assert "window is of use with max_ratio only" in error

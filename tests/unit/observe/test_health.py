@@ -114,7 +114,7 @@ def test_a_half_open_breaker_says_that_it_is_being_tried() -> None:
 
 def test_a_route_stopped_by_poison_says_which() -> None:
     problem = the_problem_of(a_pipeline(routes=[a_route(stopped_reason="mapping error at orders/0 position 8")]))
-    assert "on_poison: stop" in problem.reason
+    assert problem.reason.startswith("stopped by poison: ")
     assert "position 8" in problem.reason
 
 
