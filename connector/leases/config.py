@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from connector.config.units import Duration, Secret
 from connector.leases.protocol import LeaseStore
-
-_NAME = r"[a-z_][a-z0-9_]{0,47}"
+from connector.postgres import TABLE_NAME, readable_url
 
 
 class LeaseTerms(BaseModel):
@@ -59,22 +55,14 @@ class PostgresLeasesConfig(LeaseTerms):
     url: Secret = Field(description="postgresql://user:password@host/database")
     table: str = Field(
         default="millrace_leases",
-        pattern=rf"^({_NAME}\.)?{_NAME}$",
+        pattern=TABLE_NAME,
         description="the table's name, which may begin with a schema's; made where it is missing",
     )
 
     @field_validator("url")
     @classmethod
     def _readable(cls, url: Secret) -> Secret:
-        # The messages never repeat the URL: it may hold a password.
-        text = url.get_secret_value()
-        if urlsplit(text).scheme not in ("postgresql", "postgres"):
-            raise ValueError("the URL must begin with postgresql://")
-        try:
-            conninfo_to_dict(text)
-        except ProgrammingError:
-            raise ValueError("the URL cannot be read; percent-encode what is special in user and password") from None
-        return url
+        return readable_url(url)
 
 
 class SQLiteLeasesConfig(LeaseTerms):

@@ -7,30 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from connector.change import ShardId
 from connector.errors import CheckpointError, CheckpointLost, ConfigError
 from connector.leases.protocol import SHARD_END, Lease, Progress
-
-Connection = AsyncConnection[tuple[Any, ...]]
+from connector.postgres import TABLE_NAME, Connection, connect, is_for_a_person, said, settings
 
 CONNECTIONS_MAX = 4
 """Heartbeats, looking for work, and saving wait for each other only beyond this."""
 
-_NAME = re.compile(r"([a-z_][a-z0-9_]{0,47}\.)?[a-z_][a-z0-9_]{0,47}")
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('millrace.leases.schema'))"
 _COLUMNS = "lease_key, lease_owner, lease_counter, epoch, wanted_by, checkpoint, clock, parents, children, ended_ms"
-_REFUSALS = ("password authentication", "does not exist", "pg_hba.conf", "not permitted to log in", "no password")
-"""What PostgreSQL says before a session is there has no SQLSTATE in libpq; these are its words for what stays wrong."""
 
 
 def schema(table: str) -> str:
@@ -48,13 +41,8 @@ class PostgresLeases:
     each call, with connecting and waiting for a connection."""
 
     def __init__(self, url: str, pipeline: str, *, table: str = "millrace_leases", timeout_s: float = 3.0) -> None:
-        assert _NAME.fullmatch(table), "the configuration lets no other names through"
-        given = conninfo_to_dict(url)
-        defaults: dict[str, str | int] = {
-            "connect_timeout": max(2, math.ceil(timeout_s)),
-            "application_name": "millrace",
-        }
-        self._conninfo = make_conninfo(url, **{name: value for name, value in defaults.items() if name not in given})
+        assert re.fullmatch(TABLE_NAME, table), "the configuration lets no other names through"
+        self._conninfo = settings(url, timeout_s)
         self._pipeline = pipeline
         self._table = table
         self._timeout_s = timeout_s
@@ -74,9 +62,9 @@ class PostgresLeases:
         except TimeoutError as error:
             raise CheckpointError(f"PostgreSQL did not answer within {self._timeout_s:g} s") from error
         except psycopg.Error as error:
-            if _is_for_a_person(error):
-                raise ConfigError(f"leases cannot be kept in PostgreSQL: {_said(error)}", path=("url",)) from error
-            raise CheckpointError(f"leases in PostgreSQL: {_said(error)}") from error
+            if is_for_a_person(error):
+                raise ConfigError(f"leases cannot be kept in PostgreSQL: {said(error)}", path=("url",)) from error
+            raise CheckpointError(f"leases in PostgreSQL: {said(error)}") from error
 
     async def all(self) -> Mapping[ShardId, Lease]:
         """See ``LeaseStore.all``."""
@@ -172,12 +160,12 @@ class PostgresLeases:
         except TimeoutError as error:
             raise CheckpointError(f"PostgreSQL did not answer within {self._timeout_s:g} s") from error
         except psycopg.Error as error:
-            raise CheckpointError(f"leases in PostgreSQL: {_said(error)}") from error
+            raise CheckpointError(f"leases in PostgreSQL: {said(error)}") from error
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         async with self._places:
-            connection = self._idle.pop() if self._idle else await self._connect()
+            connection = self._idle.pop() if self._idle else await connect(self._conninfo)
             try:
                 yield connection
             except BaseException as error:
@@ -190,20 +178,6 @@ class PostgresLeases:
                     await self.close()
                 raise
             self._idle.append(connection)
-
-    async def _connect(self) -> Connection:
-        # No statement is prepared: that would tie the store to one server session behind PgBouncer.
-        connection = await AsyncConnection.connect(self._conninfo, autocommit=True, prepare_threshold=None)
-        try:
-            # A saved checkpoint is on the disk, whatever the database's default is; a stricter setting stays.
-            await connection.execute(
-                "SELECT set_config('synchronous_commit', 'on', false) "
-                "WHERE current_setting('synchronous_commit') = 'off'"
-            )
-        except BaseException:
-            await connection.close()
-            raise
-        return connection
 
 
 def _statements(table: str) -> dict[str, str]:
@@ -262,16 +236,3 @@ def _by_key(rows: list[tuple[Any, ...]]) -> dict[ShardId, Lease]:
             ended_ms=ended_ms,
         )
     return leases
-
-
-def _is_for_a_person(error: psycopg.Error) -> bool:
-    state = error.sqlstate or ""
-    if state:
-        return state[:2] in ("28", "3D", "3F", "42", "0A")
-    return isinstance(error, psycopg.OperationalError) and any(words in str(error) for words in _REFUSALS)
-
-
-def _said(error: psycopg.Error) -> str:
-    """The server's first line only."""
-    message = error.diag.message_primary or str(error).partition("\n")[0]
-    return f"{message} (SQLSTATE {error.sqlstate})" if error.sqlstate else message
