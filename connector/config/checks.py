@@ -83,6 +83,10 @@ def _check_pipeline(name: str, pipeline: PipelineConfig, path: Path) -> Iterator
             f"the source {source.type!r} keeps no checkpoints of its own: use sqlite",
             path=(*path, "checkpoints", "type"),
         )
+    if pipeline.checkpoints.type == "sqlite" and getattr(source.options, "leases", None) is not None:
+        yield ConfigError(
+            "the rows of the source's leases keep the checkpoints: leave this out", path=(*path, "checkpoints", "type")
+        )
     _, errors = _make((*path, "dead_letter"), dead_letter.plugin_class, dead_letter.options, name)
     yield from errors
     topic = _topics(dead_letter.options) & _topics(source.options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -9,9 +10,12 @@ from pydantic import BaseModel
 
 from connector.change import Position, RecordBatch, ShardId
 from connector.checkpoints.protocol import CheckpointStore
+from connector.leases.config import lease_store
+from connector.snapshot.table import TableScanner
 from connector.sources.dynamodb_streams.api import DynamoDBStreamsApi
 from connector.sources.dynamodb_streams.config import DynamoDBStreamsConfig
 from connector.sources.protocol import ShardListener, SourceContext
+from connector.sources.streams.leased import LeasedCheckpoints, LeasedOwner, share
 from connector.sources.streams.options import StreamOptions
 from connector.sources.streams.source import StreamSource
 
@@ -38,7 +42,15 @@ class DynamoDBStreamsSource:
             calls_at_once=config.calls_at_once,
             bytes_ahead=config.prefetch,
         )
-        self._stream = StreamSource(DynamoDBStreamsApi(config), options, context)
+        self._config = config
+        jitter = random.Random()  # noqa: S311 - nothing secret
+        self._checkpoints: LeasedCheckpoints | None = None
+        owner: LeasedOwner | None = None
+        if config.leases is not None:
+            place = {"region": config.region_name, "endpoint": config.endpoint, "profile": config.profile}
+            store = lease_store(config.leases, context.pipeline, **place)
+            self._checkpoints, owner = share(config.leases, store, context.clock, jitter)
+        self._stream = StreamSource(DynamoDBStreamsApi(config), options, context, jitter, owner)
 
     @property
     def last_error(self) -> str:
@@ -55,9 +67,36 @@ class DynamoDBStreamsSource:
         """Whether every shard that there is was assigned or is finished."""
         return self._stream.assigned_all
 
+    @property
+    def pinned(self) -> bool:
+        """Whether the position of every shard is taken (connector.snapshot.protocol.Scannable)."""
+        return self._stream.pinned
+
+    @property
+    def table_name(self) -> str:
+        """The table."""
+        return self._config.table_name
+
+    def pin_exactly(self) -> None:
+        """A snapshot depends on the positions."""
+        self._stream.pin_exactly()
+
+    def table_scanner(self, *, segments: int, page_items: int) -> TableScanner:
+        """The table's items."""
+        config = self._config
+        return TableScanner(
+            config.table_name,
+            segments=segments,
+            page_items=page_items,
+            region=config.region_name,
+            endpoint=config.endpoint,
+            profile=config.profile,
+            timeout_s=config.timeout,
+        )
+
     def own_checkpoints(self) -> CheckpointStore | None:
-        """None: the pipeline's store keeps them."""
-        return None
+        """The rows of the leases; None without leases: the pipeline's store keeps them."""
+        return self._checkpoints
 
     async def open(self, listener: ShardListener, checkpoints: CheckpointStore) -> None:
         """Find the stream. Raises ConfigError where there is none."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ssl
 import zlib
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
@@ -50,6 +51,7 @@ KINDS: Final[Mapping[str, type[StreamApiError]]] = {
     "ExpiredIteratorException": IteratorExpired,
     "TrimmedDataAccessException": DataTrimmed,
     "ResourceNotFoundException": NotFound,
+    "ResourceInUseException": Unavailable,  # a stream that is being created or changed
     **dict.fromkeys(THROTTLES, Throttled),
     "InternalServerError": Unavailable,
     "InternalFailure": Unavailable,
@@ -79,6 +81,8 @@ class AwsJson:
         self._calls_max = calls_max
         self._thread = OneThread(f"aws-{service}")
         self._http: aiohttp.ClientSession | None = None
+        self.server_ms: int | None = None
+        """The service's own time at its last answer (epoch milliseconds, whole seconds), where it says it."""
 
     async def open(self) -> None:
         """Find credentials, endpoint and model. Raises ConfigError."""
@@ -104,6 +108,8 @@ class AwsJson:
             raise Unavailable(f"{operation}: no answer within {self._timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"{operation}: {type(error).__name__}: {error}") from error
+        if (date := answer.headers.get("Date")) is not None:
+            self._note_time(date)
         if answer.status == 200:
             checksum = answer.headers.get("x-amz-crc32")
             if checksum is not None and checksum != str(zlib.crc32(content)):
@@ -117,6 +123,12 @@ class AwsJson:
             await self._http.close()
             self._http = None
         self._thread.stop()
+
+    def _note_time(self, date: str) -> None:
+        try:
+            self.server_ms = round(parsedate_to_datetime(date).timestamp() * 1000)
+        except ValueError:
+            self.server_ms = None
 
     async def _signed(self, operation: str, body: bytes) -> dict[str, str]:
         credentials = self._credentials

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from connector.errors import SourceError
 from connector.sources.streams.api import Denied, NotFound, Stream, StreamApi
-from connector.sources.streams.lineage import Lineage
+from connector.sources.streams.lineage import PASSES_TO_BELIEVE, Lineage
 
 SHARDS_MAX = 100_000
+REFUSALS_TO_BELIEVE = 5
 
 
 class Followed(msgspec.Struct):
@@ -23,76 +25,77 @@ class Followed(msgspec.Struct):
     missing: int = 0
     """How often in a row the API did not know it any more."""
 
+    @property
+    def gone(self) -> bool:
+        """The API does not know it any more, surely."""
+        return self.missing >= PASSES_TO_BELIEVE
+
 
 class Discovery:
-    """Walks through the listings of the followed streams, one call a step."""
+    """Walks through the listing of the stream that is read at present, one call a step."""
 
     def __init__(self, api: StreamApi) -> None:
         self.followed: dict[str, Followed] = {}
-        """By the stream's name, the oldest first."""
-        self.streams_seen = False
-        self.complete_at: float | None = None
+        """By the stream's name, the oldest first: that is the present one, the others come after it."""
+        self.listed: set[str] = set()
+        """The names of the streams that there are."""
         self._api = api
-        self._queue: list[Followed] = []
+        self._over: set[str] = set()
+        self._listing: Followed | None = None
         self._after: str | None = None
         self._ended = False
+        self._refusals = 0
 
     async def find_streams(self) -> list[Stream]:
-        """The streams that there are and that are not followed yet, the oldest first."""
+        """The streams that there are and that were not followed yet, the oldest first."""
         found = await self._api.streams()
-        self.streams_seen = True
-        return [stream for stream in sorted(found, key=lambda each: each.name) if stream.name not in self.followed]
+        self.listed = {stream.name for stream in found}
+        new = [stream for stream in found if stream.name not in self.followed and stream.name not in self._over]
+        return sorted(new, key=lambda each: each.name)
 
-    def follow(self, stream: Stream, remembered: Mapping[str, int | None], *, whole: bool) -> Followed:
+    def follow(self, stream: Stream, remembered: Mapping[str, int | None], *, whole: bool) -> None:
         """Read this stream, too, after those before it."""
-        followed = self.followed[stream.name] = Followed(stream, Lineage(remembered, whole=whole))
+        self.followed[stream.name] = Followed(stream, Lineage(remembered, whole=whole))
         self.followed = dict(sorted(self.followed.items()))
-        return followed
 
     def drop(self, followed: Followed) -> None:
-        """It is over."""
+        """It is over; the next one is the present one."""
         del self.followed[followed.stream.name]
-        if followed in self._queue:
-            self._queue.remove(followed)
-            self._after = None
+        self._over.add(followed.stream.name)
 
     async def step(self) -> bool:
-        """One page of one listing. True when that was the last page of the last one. Raises StreamApiError; what was
-        asked for is asked for again at the next step."""
-        if not self._queue:
-            self._queue = list(self.followed.values())
-            self._after = None
-            if not self._queue:
-                return True
-        followed = self._queue[0]
+        """One page of the listing. True when that was the last one (or there is nothing to list).
+
+        Raises StreamApiError; the page is asked for again at the next step.
+        """
+        followed = next(iter(self.followed.values()), None)
+        if followed is None:
+            return True
+        if followed is not self._listing:
+            self._listing, self._after = followed, None
         try:
             page = await self._api.describe(followed.stream, self._after)
         except NotFound:
             if self._after is None:
                 followed.missing += 1
-                self._next_listing()
-                return not self._queue
+                return True
             self._after = None  # the shard that it went on from is gone: from the first page again
             raise
         except Denied:
-            self._after = None  # or the service refuses to go on there
+            self._refusals += 1
+            if self._refusals % REFUSALS_TO_BELIEVE == 0:
+                self._after = None  # perhaps the service refuses to go on from there
             raise
-        if followed not in self._queue:
-            return False  # dropped meanwhile
+        self._refusals = 0
         followed.missing = 0
-        lineage = followed.lineage
         if self._after is None:
             # Shards that come while the listing goes on are not in it for sure: only its beginning counts.
             self._ended = page.ended
-        lineage.add(page.shards)
-        assert len(lineage) <= SHARDS_MAX, "no stream has so many shards"
-        if page.next_after is not None:
-            self._after = page.next_after
+        if len(followed.lineage) + len(page.shards) > SHARDS_MAX:
+            raise SourceError(f"{followed.stream.name}: more than {SHARDS_MAX} shards cannot be kept in mind")
+        followed.lineage.add(page.shards)
+        self._after = page.next_after
+        if self._after is not None:
             return False
-        lineage.end_pass(ended=self._ended)
-        self._next_listing()
-        return not self._queue
-
-    def _next_listing(self) -> None:
-        self._queue.pop(0)
-        self._after = None
+        followed.lineage.end_pass(ended=self._ended)
+        return True

@@ -3,7 +3,7 @@
     parent ─▶ child          a parent is finished before its child begins, so that the order of a key holds
     found later              begins at its first record, whatever ``start`` says: the parent ended there
     parent not listed        trimmed long ago: the child may begin, once two whole listings have been without it
-    not listed any more      it was not finished, and now it is gone: somebody must be told (``gone``)
+    not listed any more      it was not finished, and now it is gone: it may begin, and its reader will find nothing
 
 Pure: pages come in, plain answers go out. Listings are not trusted to be consistent (DescribeStream is not): what
 is missing counts only after two complete passes in a row, and a finished shard is remembered until its children are
@@ -50,12 +50,14 @@ class Lineage:
     def __init__(self, remembered: Mapping[str, int | None], *, whole: bool) -> None:
         self.passes = 0
         """How many complete listings there were."""
-        self.ended = False
-        """The stream gets no more shards, and the listing that says so was complete."""
+        self._ended_passes = 0
+        """How many complete listings said that the stream gets no more shards."""
         self.whole = whole
         self._known = {
             id_: _Known(id_, remembered=True, finished_ms=finished_ms) for id_, finished_ms in remembered.items()
         }
+        self._settled = 0
+        """How many passes there were when the starts of what was there were settled."""
         self._children: dict[str, list[str]] = {}
         self._forgiven: set[str] = set()
 
@@ -80,7 +82,16 @@ class Lineage:
     def end_pass(self, *, ended: bool) -> None:
         """A listing was complete. ``ended``: its *first* page said already that the stream gets no more shards."""
         self.passes += 1
-        self.ended |= ended
+        self._ended_passes += ended
+
+    @property
+    def ended(self) -> bool:
+        """The stream gets no more shards, and all that it has are known."""
+        return self._ended_passes >= PASSES_TO_BELIEVE
+
+    def close(self) -> None:
+        """The stream is gone: nothing more will be listed of it."""
+        self._ended_passes = PASSES_TO_BELIEVE
 
     def startable(self) -> list[str]:
         """What may begin now and has not, in the order of the listing."""
@@ -96,7 +107,9 @@ class Lineage:
 
     def finish(self, shard: str, now_ms: int) -> None:
         """Every record of it is finished and its end is saved."""
-        known = self._known.setdefault(shard, _Known(shard))
+        known = self._known.get(shard)
+        if known is None:
+            known = self._known[shard] = _Known(shard, remembered=True)
         if known.finished_ms is None:
             known.finished_ms = now_ms
 
@@ -119,8 +132,10 @@ class Lineage:
         known = self._known.get(shard)
         return known is not None and known.remembered
 
-    def remember(self, shards: Iterable[str]) -> None:
-        """These have a checkpoint now."""
+    def settle(self, shards: Iterable[str]) -> None:
+        """The starts of all that is listed by now are settled, and these have a checkpoint: what comes from now on was
+        found later."""
+        self._settled = self.passes
         for shard in shards:
             self._known[shard].remembered = True
 
@@ -141,13 +156,6 @@ class Lineage:
                 heads.append(known.id)
         return heads, [known.id for known in self._listed() if known.id not in future]
 
-    def gone(self) -> list[str]:
-        """What is not finished and has not been listed for two complete passes: its records are lost, or soon will be.
-        (One that is being read goes on being read: its iterators say when it is over.)"""
-        return [
-            known.id for known in self._known.values() if not known.done and not known.begun and self._vanished(known)
-        ]
-
     def orphans(self) -> list[str]:
         """Shards that were found later, or after a pause, whose parent is neither listed nor remembered as finished:
         what was in between is lost. Empty where that was never promised (not ``whole``, and it was there at first)."""
@@ -155,7 +163,7 @@ class Lineage:
         for known in self._known.values():
             if known.done or known.begun or known.remembered or known.id in self._forgiven or known.listed_first < 0:
                 continue
-            if not self.whole and known.listed_first == 0:
+            if not self.whole and known.listed_first < self._settled:
                 continue
             if any(parent not in self._known for parent in known.parents) and self._looked_twice(known):
                 found.append(known.id)
@@ -168,7 +176,8 @@ class Lineage:
     @property
     def needs_pass(self) -> bool:
         """True while another listing, now rather than later, would let something begin or be decided."""
-        return self.passes == 0 or any(
+        undecided = self.passes < PASSES_TO_BELIEVE or 0 < self._ended_passes < PASSES_TO_BELIEVE
+        return undecided or any(
             not known.done
             and not known.begun
             and (
@@ -189,12 +198,7 @@ class Lineage:
         """Whether the last two complete listings were without it."""
         return shard not in self._known or self._vanished(self._known[shard])
 
-    @property
-    def unread(self) -> int:
-        """How many shards are known, not finished and not begun."""
-        return sum(not known.done and not known.begun for known in self._known.values())
-
-    def waiting(self) -> list[str]:
+    def unread(self) -> list[str]:
         """What is known, not finished and not begun."""
         return [known.id for known in self._known.values() if not known.done and not known.begun]
 
@@ -222,13 +226,14 @@ class Lineage:
             self._children.pop(shard, None)
 
     def _may_begin(self, known: _Known) -> bool:
-        if known.done or known.begun or known.listed_first < 0 or self._vanished(known):
+        vanished = self._vanished(known)
+        if known.done or known.begun or (known.listed_first < 0 and not vanished):
             return False
         for parent in known.parents:
             if (above := self._known.get(parent)) is not None:
                 if not above.done:
                     return False
-            elif not self._settled_without(known):
+            elif not vanished and not self._settled_without(known):
                 return False
         return True
 
@@ -237,7 +242,7 @@ class Lineage:
         and that is no loss (or one that was told)."""
         if known.remembered or known.id in self._forgiven:
             return True
-        return self._looked_twice(known) and not self.whole and known.listed_first == 0
+        return self._looked_twice(known) and not self.whole and known.listed_first < self._settled
 
     def _looked_twice(self, known: _Known) -> bool:
         """A complete listing that began after it was first seen was without its parent, beside the one that saw it."""

@@ -44,6 +44,7 @@ class _Turns:
         self.due = 0.0
         self.every_s = BUSY_EVERY_S
         self.failures = 0
+        self.calls_before = 0
         self.waiting_pages = 0
         self.parked = False
         """It has enough pages waiting: it is in no queue until one is taken."""
@@ -70,7 +71,7 @@ class Poller:
         self._clock = clock
         self._chance = chance
         self._troubles = troubles
-        self._backoff = Backoff()
+        self._backoff = Backoff(0.25, 10.0)
         self._calls_max = calls_at_once
         self._calls = float(calls_at_once)
         self._successes = 0
@@ -265,6 +266,9 @@ class Poller:
             self._calls = min(self._calls_max, self._calls + 1)
 
     def _failed(self, turns: _Turns, error: StreamApiError) -> None:
+        if turns.reader.calls != turns.calls_before:
+            turns.calls_before = turns.reader.calls
+            self._succeeded(turns)  # a turn is several calls: those before the failed one were answered
         turns.failures = self._troubles.note(turns.reader.shard, error)
         if isinstance(error, Throttled):
             self._calls = max(1.0, self._calls / 2)

@@ -30,6 +30,8 @@ class ShardReader:
     """Reads one shard from a position to its end. ``turn`` is called again and again, one call at a time.
 
     ``exact``: the position is one that must not be lost; False where reading only begins at whatever is there.
+    ``exactly_since``: a position in time must lose nothing that was written after it, even if much has to be read and
+    skipped for that where the API has no timestamps; else one of just now is the shard's end when reading begins.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class ShardReader:
         position: Position,
         *,
         exact: bool,
+        exactly_since: bool,
         trimmed: Literal["stop", "skip"],
         clock: Clock,
     ) -> None:
@@ -49,11 +52,14 @@ class ShardReader:
         self.position = position
         self.ended = False
         self.empty_pages = 0
+        self.calls = 0
+        """How many calls were answered."""
         self.skipped = 0
         """How often records were gone and reading went on behind them."""
         self._api = api
         self._clock = clock
         self._exact = exact
+        self._exactly_since = exactly_since
         self._trimmed = trimmed
         self._iterator: str | None = None
         self._from_horizon = False
@@ -74,8 +80,10 @@ class ShardReader:
         for _ in range(ITERATORS_A_TURN):
             try:
                 if self._iterator is None:
-                    self._iterator = await self._begin()
+                    self._iterator = await self._api.iterator(self.stream, self.id, self._place())
+                    self.calls += 1
                 page = await self._api.records(self._iterator, limit)
+                self.calls += 1
             except IteratorExpired:
                 self._iterator = None
             except DataTrimmed as error:
@@ -85,17 +93,12 @@ class ShardReader:
                 return self._take(page)
         raise Unavailable("iterators expire as soon as they are made")
 
-    async def _begin(self) -> str:
-        place = self._place()
-        iterator = await self._api.iterator(self.stream, self.id, place)
-        return iterator
-
     def _place(self) -> Place:
         if self._from_horizon:
             return TrimHorizon()
         place = place_of(self.position)
         if isinstance(place, AtTimestamp) and not self._api.has_timestamps:
-            if self._clock.now_ms() - place.timestamp_ms <= LATEST_WITHIN_MS:
+            if not self._exactly_since and self._clock.now_ms() - place.timestamp_ms <= LATEST_WITHIN_MS:
                 return Latest()
             self._skip_before_ms = place.timestamp_ms - CLOCKS_APART_MS
             return TrimHorizon()

@@ -12,7 +12,7 @@ from connector.sources.streams.positions import TRIM_HORIZON, since
 
 
 def first_checkpoints(followed: Followed, options: StreamOptions, now_ms: int) -> dict[ShardId, Checkpoint]:
-    """What must be saved of a stream that nobody has read yet, after its first complete listing.
+    """What must be saved of a stream that nobody has read yet, after its first complete listings.
 
     ``earliest``: its roots, so that one that vanishes unread is missed. ``latest``: its open shards from now on (a
     crash before their first record must not make that a later place), and its closed ones as finished. A timestamp:
