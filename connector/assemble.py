@@ -13,12 +13,17 @@ from connector.delivery.policy import LetterLimits, OnPoison, RoutePolicy
 from connector.pipeline import Pipeline, PipelineOptions, RoutePlan
 from connector.sieve import make_sieve
 from connector.sink import Sink, SinkContext
+from connector.snapshot.assemble import with_snapshot
+from connector.snapshot.routes import keep_items_out, leaves_out_items
 from connector.sources.protocol import Source, SourceContext
 
 
 def make_pipeline(name: str, config: PipelineConfig, clock: Clock, *, until_caught_up: bool = False) -> Pipeline:
     """A pipeline with all of its parts. Raises ConfigError for options that do not fit each other."""
     source = make_source(name, config, clock)
+    checkpoints = make_checkpoints(name, config, source)
+    if config.snapshot != "never":
+        source, checkpoints = with_snapshot(name, config, source, checkpoints, clock)
     return Pipeline(
         options=PipelineOptions(
             name=name,
@@ -35,7 +40,7 @@ def make_pipeline(name: str, config: PipelineConfig, clock: Clock, *, until_caug
         source=source,
         source_type=config.source.type,
         codec=config.source.codec_class(),
-        checkpoints=make_checkpoints(name, config, source),
+        checkpoints=checkpoints,
         dead_letters=make_dead_letters(name, config),
         routes=[make_route(name, route, of, clock) for route, of in config.routes.items()],
         clock=clock,
@@ -68,11 +73,12 @@ def make_route(pipeline: str, name: str, config: RouteConfig, clock: Clock) -> R
     """One route's plan; what the user leaves open is as the sink suggests."""
     sink_class = config.sink.plugin_class
     sink: Sink = sink_class(config.sink.options, SinkContext(pipeline=pipeline, route=name, clock=clock))
+    sieve = make_sieve(config.when, config.where, sink.semantics)
     return RoutePlan(
         name=name,
         sink_type=config.sink.type,
         sink=sink,
-        sieve=make_sieve(config.when, config.where, sink.semantics),
+        sieve=keep_items_out(sieve) if leaves_out_items(config, sink.semantics) else sieve,
         policy=RoutePolicy(
             lanes=config.lanes or sink_class.lanes_default,
             batch_size=config.batch.size or sink_class.batch_size_default,

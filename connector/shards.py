@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 import structlog
 
-from connector.change import ShardId
+from connector.change import Position, ShardId
 from connector.checkpoints.protocol import SHARD_END, Checkpoint, CheckpointStore
 from connector.clock import Clock
 from connector.delivery.ledger import Ledger
@@ -88,6 +88,11 @@ class Shards:
         """Save for the last time; what a source says while it closes changes nothing any more."""
         await self.save()
         self._closed = True
+
+    def finished_position(self, shard: ShardId) -> Position:
+        """Everything of an owned shard before it is finished; SHARD_END where it is not owned (any more)."""
+        ledger = self.owned.get(shard)
+        return SHARD_END if ledger is None else ledger.finished_position
 
     def _let_go(self, ledgers: Iterable[Ledger]) -> None:
         for ledger in ledgers:

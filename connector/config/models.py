@@ -229,6 +229,38 @@ When = Annotated[tuple[Pattern, ...], PlainValidator(_parse_when), _PATTERNS_SCH
 Where = Annotated[tuple[Pattern, ...], PlainValidator(_parse_patterns), _PATTERNS_SCHEMA]
 
 
+class Scan(BaseModel):
+    """How a snapshot reads the source's table."""
+
+    model_config = STRICT
+
+    segments: int = Field(
+        default=4, ge=1, le=256, description="how many parts of the table are read at once (a parallel Scan's segments)"
+    )
+    page_items: int = Field(
+        default=500, ge=1, le=2000, description="the most items of one page; a page has at most 1 MB in any case"
+    )
+    capacity_units_per_second: float | None = Field(
+        default=None,
+        gt=0,
+        description="how many read capacity units may be used each second, over all segments (reads are consistent: 1 "
+        "unit for 4 kB); unset: as fast as the sinks take it",
+    )
+    exports: list[Annotated[str, StringConstraints(pattern=r"^s3://[^/]+/.+/manifest-summary\.json$")]] = Field(
+        default=[],
+        max_length=100,
+        description="instead of reading the table: exports of it in S3, as the addresses of their "
+        "manifest-summary.json: a full one, then any incremental ones that follow it without a gap; in DynamoDB JSON, "
+        "not in Ion; the stream is delivered after them and has to reach back to the last one (24 h)",
+    )
+    s3_endpoint: str | None = Field(
+        default=None, pattern=r"^https?://[^\s/?#@]+$", description="another address than S3's own"
+    )
+    s3_region: str | None = Field(
+        default=None, pattern=r"^[a-z0-9-]{3,40}$", description="the bucket's region; unset: the source's"
+    )
+
+
 class RouteConfig(BaseModel):
     """Filter, transform, one sink."""
 
@@ -245,6 +277,11 @@ class RouteConfig(BaseModel):
         "is removed from the sink; unset: all",
     )
     sink: Sink = Field(description="where the changes go")
+    snapshot: bool | None = Field(
+        default=None,
+        description="whether a snapshot's items take this route, as INSERT changes; unset: where only a key's last "
+        "change counts for the sink (search indexes, caches), not where each one does (audit tables)",
+    )
     lanes: int | None = Field(
         default=None,
         ge=1,
@@ -274,6 +311,13 @@ class PipelineConfig(BaseModel):
     model_config = STRICT
 
     source: Source = Field(description="where changes come from")
+    snapshot: Literal["never", "initial", "always"] = Field(
+        default="never",
+        description="whether the items that are in the source's table are delivered, too, as INSERT changes that every "
+        "change of the stream beats: never, until it was done once, or at each start (one that was interrupted goes "
+        "on)",
+    )
+    scan: Scan = Field(default=Scan(), description="how a snapshot reads the table")
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="where each shard's position is saved")
     dead_letter: DeadLetterDestination = Field(
         description="where a change goes that a sink will never accept: without such a place it could only be lost, or "

@@ -18,7 +18,7 @@ from connector.observe import metrics as m
 from connector.observe.escape import escape_text
 from connector.observe.health import Problem
 from connector.observe.metrics import METRICS, MetricDefinition, MetricType
-from connector.observe.snapshot import PipelineSnapshot, PipelineState, RouteSnapshot, ShardSnapshot
+from connector.observe.snapshot import PipelineSnapshot, PipelineState, RouteSnapshot, ShardSnapshot, SnapshotStatus
 
 CODES_MAX = 50
 """Distinct codes a route that become label values; sinks of third parties may make up more."""
@@ -139,6 +139,21 @@ def _pipeline(page: _Page, snapshot: PipelineSnapshot, now_ms: int, *, ready: bo
     page.add(m.IN_FLIGHT_MAX_CHANGES, labels, snapshot.in_flight_changes_max)
     page.add(m.IN_FLIGHT_BYTES, labels, snapshot.in_flight_bytes)
     page.add(m.IN_FLIGHT_MAX_BYTES, labels, snapshot.in_flight_bytes_max)
+    if snapshot.snapshot is not None:
+        _snapshot(page, snapshot.name, snapshot.snapshot)
+
+
+def _snapshot(page: _Page, pipeline: str, status: SnapshotStatus) -> None:
+    labels = (pipeline,)
+    page.add(m.SNAPSHOT_RUNNING, labels, status.state != "done")
+    page.add(m.SNAPSHOT_ITEMS, labels, status.items)
+    if status.items_estimate is not None:
+        page.add(m.SNAPSHOT_EXPECTED_ITEMS, labels, status.items_estimate)
+    page.add(m.SNAPSHOT_SEGMENTS, labels, status.segments)
+    page.add(m.SNAPSHOT_DONE_SEGMENTS, labels, status.segments_done)
+    page.add(m.SNAPSHOT_UNITS, labels, status.capacity_units)
+    if status.seconds_left is not None:
+        page.add(m.SNAPSHOT_LEFT, labels, status.seconds_left)
 
 
 def _route(page: _Page, pipeline: str, route: RouteSnapshot, now_ms: int) -> None:

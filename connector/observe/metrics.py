@@ -116,6 +116,41 @@ RETENTION_USED = MetricDefinition(
     _SHARD,
 )
 
+SNAPSHOT_RUNNING = MetricDefinition(
+    "millrace_snapshot_running",
+    _G,
+    "1 while the items of the source's table are being read; 0 when they are done. Absent without a snapshot, as are"
+    " the following.",
+    "",
+    _PIPELINE,
+)
+SNAPSHOT_ITEMS = MetricDefinition(
+    "millrace_snapshot_items", _G, "Items of the snapshot that were read, also before a restart.", "", _PIPELINE
+)
+SNAPSHOT_EXPECTED_ITEMS = MetricDefinition(
+    "millrace_snapshot_expected_items",
+    _G,
+    "About how many items the table has, as the service counts them now and then.",
+    "",
+    _PIPELINE,
+)
+SNAPSHOT_SEGMENTS = MetricDefinition(
+    "millrace_snapshot_segments", _G, "Parts into which the snapshot is cut.", "", _PIPELINE
+)
+SNAPSHOT_DONE_SEGMENTS = MetricDefinition(
+    "millrace_snapshot_done_segments", _G, "Parts of the snapshot that are finished on every route.", "", _PIPELINE
+)
+SNAPSHOT_UNITS = MetricDefinition(
+    "millrace_snapshot_capacity_units", _G, "Read capacity units that the snapshot cost.", "", _PIPELINE
+)
+SNAPSHOT_LEFT = MetricDefinition(
+    "millrace_snapshot_left_seconds",
+    _G,
+    "About how long the snapshot will take. Absent while it is not known.",
+    "seconds",
+    _PIPELINE,
+)
+
 # Is anything wrong?
 READY = MetricDefinition("millrace_ready", _G, "1 when /readyz answers 200.")
 PIPELINE_READY = MetricDefinition(

@@ -205,8 +205,8 @@ class SnapshotFeed:
 
     # Inside the source's read.
 
-    async def settle(self, listener: SnapshotListener) -> None:
-        """Begin and end segments as they are due. Raises SourceError."""
+    async def settle(self, listener: SnapshotListener) -> bool:
+        """Begin and end segments as they are due. Says whether it is all done. Raises SourceError."""
         if self._failure is not None:
             raise self._failure
         state = self._state
@@ -219,6 +219,7 @@ class SnapshotFeed:
         await self._assign(state, listener)
         if not self._reading and all(self._is_done(number) for number in range(state.segments)):
             await self._finish(state)
+        return not self.active
 
     def take(self, records_max: int) -> list[RecordBatch]:
         """Pages that have come: at least one where there is one, else at most so many records."""

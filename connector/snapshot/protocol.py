@@ -84,6 +84,16 @@ class Scanner(Protocol):
         """Let go of connections."""
 
 
+class TableScanner(Scanner, Protocol):
+    """A scanner of the table itself."""
+
+    name: str
+    """The table's."""
+
+    async def key_names(self) -> Sequence[str]:
+        """The names of the key's attributes, sorted. Raises as ``open`` does."""
+
+
 class Scannable(Protocol):
     """A source whose table can be read whole. Sources that cannot have none of this."""
 
@@ -96,7 +106,7 @@ class Scannable(Protocol):
         """Whether the position of every shard that there is was taken and saved. What is written from then on comes
         with the stream: shards that are found later are read whole."""
 
-    def table_scanner(self, *, segments: int, page_items: int) -> Scanner:
+    def table_scanner(self, *, segments: int, page_items: int) -> TableScanner:
         """A scanner of the table, not open yet."""
 
     @property

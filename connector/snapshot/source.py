@@ -129,8 +129,7 @@ class SnapshotThenStream:
             return None if self._stream_over else await self._stream.read(records_max, wait_s)
         assert self._listener is not None
         if self._feed.begun:
-            await self._feed.settle(self._listener)
-            if not self._feed.active:
+            if await self._feed.settle(self._listener):
                 await self._let_go()
                 return []
         elif self._stream.pinned:
@@ -215,8 +214,7 @@ class SnapshotAlone:
         if not self._feed.begun:
             await begin(self._feed, self._clock)
             return []
-        await self._feed.settle(self._listener)
-        if not self._feed.active:
+        if await self._feed.settle(self._listener):
             return None
         if self._paused:
             await self._clock.sleep(wait_s)

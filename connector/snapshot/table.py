@@ -63,7 +63,7 @@ class TableScanner:
         profile: str | None,
         timeout_s: float,
     ) -> None:
-        self._table = table
+        self.name = table
         self._segments = segments
         self._page_items = page_items
         self._region = region
@@ -79,9 +79,9 @@ class TableScanner:
             await self._aws.open()
             self._is_open = True
         try:
-            described = await self._ask("DescribeTable", {"TableName": self._table}, _described)
+            described = await self._ask("DescribeTable", {"TableName": self.name}, _described)
         except NotFound as error:
-            raise ConfigError(f"the table {self._table!r} cannot be scanned: {error}") from error
+            raise ConfigError(f"the table {self.name!r} cannot be scanned: {error}") from error
         self._key_names = sorted(element.name for element in described.table.key_schema)
         self._segments = segments or self._segments
         return ScanFacts(
@@ -108,7 +108,7 @@ class TableScanner:
     async def page(self, segment: int, place: str) -> ItemPage:
         """One Scan."""
         arguments: dict[str, Any] = {
-            "TableName": self._table,
+            "TableName": self.name,
             "Segment": segment,
             "TotalSegments": self._segments,
             "ConsistentRead": True,

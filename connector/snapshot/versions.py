@@ -17,8 +17,8 @@ then t0 is computed at s, then pages are read: p ≤ s ≤ r.
   since the service's own clock was asked, too, ``d`` is about its machines among themselves. C wins, whichever of the
   two comes first. This holds for a deletion as well, for as long as the sink remembers deletions (``gc_deletes``,
   ``tombstone_ttl``): the item is behind its page by what is in flight, the deletion is not in front of it by more.
-- p < c ≤ r: the item shows C, or a later change, and C comes with the stream, too. It may be written over the item; then
-  so is, after it, each later change of the key up to the one that the item shows.
+- p < c ≤ r: the item shows C, or a later change, and C comes with the stream, too. It may be written over the item;
+  so is then, after it, each later change of the key up to the one that the item shows.
 - c ≤ p: C may not come with the stream at all: the item shows it. What a sink got of the key before is older than C,
   and has a lower version than the item unless it was made within MARGIN_MS before s. Then the sink keeps it, which is
   right as long as the stream has no gap (C comes, too). A gap is only where checkpoints were forgotten within that
