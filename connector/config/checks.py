@@ -17,6 +17,7 @@ from connector.errors import ConfigError
 from connector.filters import compile_when, needed_images_of_where
 from connector.filters.when import ALL_EVENT_NAMES
 from connector.sink import Needs, Semantics, SinkContext
+from connector.snapshot.fits import misfit
 from connector.sources.protocol import SourceContext
 
 _CARRIED = {
@@ -87,6 +88,8 @@ def _check_pipeline(name: str, pipeline: PipelineConfig, path: Path) -> Iterator
         yield ConfigError(
             "the rows of the source's leases keep the checkpoints: leave this out", path=(*path, "checkpoints", "type")
         )
+    if pipeline.snapshot != "never" and made is not None and (why := misfit(pipeline, made)) is not None:
+        yield ConfigError(why, path=(*path, "snapshot"))
     _, errors = _make((*path, "dead_letter"), dead_letter.plugin_class, dead_letter.options, name)
     yield from errors
     topic = _topics(dead_letter.options) & _topics(source.options)
