@@ -34,6 +34,13 @@ class Record(msgspec.Struct, gc=False):
     timestamp_ms: int = 0
     """When the source says that the record was written (epoch milliseconds); 0 where it does not say."""
     headers: tuple[tuple[str, bytes | None], ...] = ()
+    part: int = 0
+    """The record's place among those that have one position (a producer aggregated them): reading goes on behind all of
+    them or none, but each is a record of its own, with its own event ids and dead letters."""
+
+    def place(self, shard: ShardId) -> str:
+        """Where the record is, in words that no other record has."""
+        return f"{shard}:{self.position}.{self.part}" if self.part else f"{shard}:{self.position}"
 
 
 class RecordBatch(msgspec.Struct):
@@ -84,11 +91,12 @@ class Change(msgspec.Struct, gc=False, kw_only=True):
     index: int = 0
     """The change's place inside its record, where a record carries several."""
     event_id: str = ""
-    """The source's own id of the event, or ``shard:position:index`` where it gives none. Stable over replays."""
+    """The source's own id of the event, or ``{record.place(shard)}:{index}`` where it has none. Stable over replays."""
     timestamp_ms: int = 0
     """When the change happened (epoch milliseconds), as the record says."""
     version: int = 0
-    """63-bit, grows with every later change of the same key (connector.delivery.versions); 0 until stamped."""
+    """63-bit, grows with every later change of the same key (connector.delivery.versions). Until it is stamped: 0, or
+    where the log is unordered (connector.codecs.protocol), what orders changes of one millisecond, below 2^20."""
     new_image: bytes | None = None
     old_image: bytes | None = None
     identity: bytes | None = None

@@ -17,7 +17,7 @@ from connector.delivery.ledger import Ledger, Segment
 from connector.delivery.letter_limits import LetterWatch
 from connector.delivery.policy import LetterLimits
 from connector.delivery.route import Route
-from connector.delivery.versions import stamp
+from connector.delivery.versions import stamp, stamp_by_time
 
 
 class Intake:
@@ -38,6 +38,7 @@ class Intake:
         self.changes = 0
         self.undecodable: Counter[str] = Counter()
         self._codec = codec
+        self._stamp = stamp if getattr(codec, "ordered", True) else stamp_by_time
         self._routes = routes
         self._bounds = bounds
         self._pipeline = pipeline
@@ -58,7 +59,7 @@ class Intake:
         held_bytes = sum([len(record.value or b"") for record in batch.records])
         newest_ms = max([change.timestamp_ms for change in changes], default=0)
         segment = ledger.open_segment(batch.next_position, held_bytes // max(len(changes), 1), newest_ms)
-        ledger.seal(segment, stamp(changes, ledger.clock, segment))
+        ledger.seal(segment, self._stamp(changes, ledger.clock, segment))
         self.records += len(batch.records)
         self.changes += len(changes)
         if decoded and (decoded.undecodable or decoded.empty):
@@ -122,7 +123,7 @@ class Intake:
     def _letter(self, segment: Segment, item: Undecodable) -> DeadLetter:
         shard, now_ms = segment.ledger.shard, self._clock.now_ms()
         return DeadLetter(
-            id=letter_id(self._pipeline, "", shard, item.record.position, 0),
+            id=letter_id(self._pipeline, "", shard, item.record.position, 0, part=item.record.part),
             pipeline=self._pipeline,
             route="",
             shard=shard,

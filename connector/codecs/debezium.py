@@ -112,7 +112,7 @@ class DebeziumCodec:
             shard=shard,
             record=record,
             images=PLAIN_IMAGES if outer.schema is _ABSENT else self._images_of(bytes(outer.schema)),
-            event_id=f"{shard}:{record.position}:0",
+            event_id=f"{record.place(shard)}:0",
             timestamp_ms=_time_ms(payload, record),
             new_image=new_image,
             old_image=old_image,

@@ -50,13 +50,21 @@ class Outer(Entry, gc=False):
 
 TimeReader = Callable[[Body], int]
 """The change's time (epoch milliseconds) from a body that has one. Raises DecodeError."""
+OrderReader = Callable[[Body], int]
+"""What orders the changes of one millisecond, below 2^20, for a format whose log is unordered."""
 
 
 _decode_outer = msgspec.json.Decoder(Outer).decode
 _BRACE = ord("{")
 
 
-def decode_records(shard: ShardId, records: Sequence[Record], keys: KeyReader, read_time: TimeReader) -> Decoded:
+def decode_records(
+    shard: ShardId,
+    records: Sequence[Record],
+    keys: KeyReader,
+    read_time: TimeReader,
+    read_order: OrderReader | None = None,
+) -> Decoded:
     """Decode DynamoDB records of one shard. A record with one undecodable entry is undecodable as a whole."""
     changes: list[Change] = []
     undecodable: list[Undecodable] = []
@@ -106,8 +114,9 @@ def decode_records(shard: ShardId, records: Sequence[Record], keys: KeyReader, r
                         record=record,
                         images=DYNAMODB_IMAGES,
                         index=index,
-                        event_id=entry.event_id or f"{shard}:{record.position}:{index}",
+                        event_id=entry.event_id or f"{record.place(shard)}:{index}",
                         timestamp_ms=checked_ms(record.timestamp_ms) if body.time is None else read_time(body),
+                        version=0 if read_order is None or body.time is None else read_order(body),
                         new_image=new_image,
                         old_image=old_image,
                         identity=identity,

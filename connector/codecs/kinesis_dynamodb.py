@@ -1,7 +1,15 @@
 """Format ``kinesis-dynamodb``: the envelope of Kinesis Data Streams for DynamoDB, one record a change.
 
 It differs from a stream record in its time, which is in milliseconds or microseconds. Kinesis may hold a record twice
-(with the same ``eventID``) and out of order.
+(with the same ``eventID``) and out of order; the time orders them ("Using Kinesis Data Streams to capture changes to
+DynamoDB", AWS). So the log is unordered (``ordered``): a change's version is its own time, never where it was read.
+
+    an older change read later     has the lower version: a versioned sink answers "stale", superseding leaves it out
+    the same change read again     has the same version: written twice, it is the same
+    two changes of one time        keep the order in which they are read, the later one wins. An item is hardly written
+                                   twice in a microsecond, but it may be in a millisecond: choose MICROSECOND
+    a sink without versions        cannot tell: an invalidated cache key is invalidated either way, while an audit
+                                   table, which is to hold every change, holds the time of each
 """
 
 from __future__ import annotations
@@ -25,13 +33,14 @@ class KinesisDynamoDBCodec:
     """Envelopes as Kinesis Data Streams for DynamoDB writes them (``recordFormat`` application/json)."""
 
     name: ClassVar[str] = "kinesis-dynamodb"
+    ordered: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._keys = KeyReader(read_key)
 
     def decode(self, shard: ShardId, records: Sequence[Record]) -> Decoded:
         """Decode records of one shard (connector.codecs.protocol)."""
-        return decode_records(shard, records, self._keys, _milliseconds)
+        return decode_records(shard, records, self._keys, _milliseconds, _microsecond)
 
 
 def _milliseconds(body: Body) -> int:
@@ -39,3 +48,9 @@ def _milliseconds(body: Body) -> int:
     if units is None or not isinstance(body.time, int):
         raise DecodeError("bad_time", "the change's time is not a whole number of milliseconds or microseconds")
     return checked_ms(body.time // units)
+
+
+def _microsecond(body: Body) -> int:
+    """Which microsecond of its millisecond the change happened in."""
+    assert isinstance(body.time, int), "the time was read before"
+    return body.time % 1000 if body.precision == "MICROSECOND" else 0

@@ -32,6 +32,10 @@ class Codec(Protocol):
 
     Made without arguments. ``decode`` is a plain function of its input but for caches: the same records give the
     same changes, event ids included, at every replay.
+
+    A codec may have an attribute ``ordered`` (True without it): whether the order in which a key's changes are read is
+    that in which they happened. False: their own times alone order them (connector.delivery.versions.stamp_by_time),
+    and the codec may put into each change's ``version`` what orders those of one millisecond, below 2^20.
     """
 
     name: ClassVar[str]

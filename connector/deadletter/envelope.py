@@ -59,9 +59,9 @@ class DeadLetter(msgspec.Struct, kw_only=True, frozen=True):
     record: Record
 
 
-def letter_id(pipeline: str, route: str, shard: ShardId, position: Position, index: int) -> str:
-    """The stable id of the letter of one change on one route (128 bits, hex)."""
-    text = "\x00".join((pipeline, route, shard, str(position), str(index)))
+def letter_id(pipeline: str, route: str, shard: ShardId, position: Position, index: int, *, part: int = 0) -> str:
+    """The stable id of the letter of one change on one route (128 bits, hex). ``part``: that of its record."""
+    text = "\x00".join((pipeline, route, shard, str(position), str(index), *([str(part)] if part else ())))
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -81,7 +81,7 @@ def letter_for_change(
 ) -> DeadLetter:
     """The dead letter of one change on one route."""
     return DeadLetter(
-        id=letter_id(pipeline, route, change.shard, change.position, change.index),
+        id=letter_id(pipeline, route, change.shard, change.position, change.index, part=change.record.part),
         pipeline=pipeline,
         route=route,
         shard=change.shard,

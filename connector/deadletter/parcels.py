@@ -9,8 +9,8 @@ from connector.deadletter.envelope import DeadLetter, ErrorKind
 from connector.deadletter.reopen import Reason
 from connector.delivery.counts import Ending
 
-Place = tuple[str, str, int, int]
-"""Route, shard, position, index: one change on its way along one route."""
+Place = tuple[str, str, int, int, int]
+"""Route, shard, position, part, index: one change on its way along one route."""
 
 EMPTY = "empty"
 """The outcome of a letter whose record turned out to carry no change."""
@@ -63,7 +63,7 @@ class Parcels:
     async def bury(self, letters: Sequence[DeadLetter]) -> None:
         """Where a route's poison goes in a replay: it is dead and durable already, only the reason is new."""
         for letter in letters:
-            place = (letter.route, letter.shard, letter.position, letter.index)
+            place = (letter.route, letter.shard, letter.position, letter.record.part, letter.index)
             self._reasons[place] = Reason(letter.kind, letter.code, letter.message)
 
     def told(self, route: str, changes: Sequence[Change], ending: Ending) -> None:
@@ -87,4 +87,4 @@ class Parcels:
 
 
 def _place(route: str, change: Change) -> Place:
-    return route, change.shard, change.record.position, change.index
+    return route, change.shard, change.record.position, change.record.part, change.index

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -11,7 +11,7 @@ from connector.change import Change, Record
 from connector.codecs.protocol import Codec
 from connector.deadletter.envelope import DeadLetter, ErrorKind
 from connector.deadletter.selection import DECODE
-from connector.delivery.versions import LOGICAL_BITS
+from connector.delivery.versions import LOGICAL_BITS, stamp_by_time
 from connector.errors import ConfigError
 
 CodecOf = Callable[[str], Codec]
@@ -58,6 +58,7 @@ def reopen(letters: Sequence[DeadLetter], codec_of: CodecOf) -> list[Reopened]:
     for letter in letters:
         groups.setdefault((letter.format, letter.shard), []).append(letter)
     reopened: dict[str, Reopened] = {}
+    unordered: set[str] = set()
     for (name, shard), group in groups.items():
         try:
             codec = codec_of(name)
@@ -65,6 +66,8 @@ def reopen(letters: Sequence[DeadLetter], codec_of: CodecOf) -> list[Reopened]:
             reason = Reason(ErrorKind.DECODE, "format_gone", error.message)
             reopened |= {letter.id: Reopened(letter, reason=reason) for letter in group}
             continue
+        if not getattr(codec, "ordered", True):
+            unordered.add(name)
         # A record of its own for each letter: changes are told apart by it, though letters may share a record.
         records = [msgspec.structs.replace(letter.record) for letter in group]
         decoded = codec.decode(shard, records)
@@ -79,7 +82,7 @@ def reopen(letters: Sequence[DeadLetter], codec_of: CodecOf) -> list[Reopened]:
                 opened = _choose(letter, record, changes.get(id(record), []))
             reopened[letter.id] = opened
     result = [reopened[letter.id] for letter in letters]
-    _stamp_first_decoded(result)
+    _stamp_first_decoded(result, unordered)
     return result
 
 
@@ -94,16 +97,20 @@ def _choose(letter: DeadLetter, record: Record, changes: list[Change]) -> Reopen
     return Reopened(letter, reason=Reason(ErrorKind.DECODE, "change_gone", message))
 
 
-def _stamp_first_decoded(reopened: Sequence[Reopened]) -> None:
-    """Versions for changes that never had one: their time, and for one key always growing.
+def _stamp_first_decoded(reopened: Sequence[Reopened], unordered: Collection[str]) -> None:
+    """Versions for changes that never had one: their time, and for one key always growing (but for unordered formats,
+    where the time alone decides).
 
     The shard's clock is of no use: it has gone on without them, and they are older than what it stamps. Growing only by
     key keeps one record with a time in the future from lifting other keys above their newer changes.
     """
     undecoded = [item for item in reopened if item.letter.route == DECODE]
-    undecoded.sort(key=lambda item: (item.letter.shard, item.letter.position))
+    undecoded.sort(key=lambda item: (item.letter.shard, item.letter.position, item.letter.record.part))
     last: dict[str, int] = {}
     for item in undecoded:
+        if item.letter.format in unordered:
+            stamp_by_time(item.changes, 0, None)
+            continue
         for change in item.changes:
             version = max(change.timestamp_ms << LOGICAL_BITS, last.get(change.key, -1) + 1)
             change.version = last[change.key] = version

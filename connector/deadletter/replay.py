@@ -217,7 +217,7 @@ class Replay:
         for change in everything:
             change.ledger_entry = segment
         for name, changes in to_send.items():
-            changes.sort(key=lambda change: (change.version, change.shard, change.position, change.index))
+            changes.sort(key=_order)
             self._lines[name].route.accept(segment, changes)
         self._ledger.release(segment, self._clock.now_ms())
 
@@ -343,3 +343,7 @@ def _patient(policy: RoutePolicy, timeout_s: float) -> RoutePolicy:
         on_poison=OnPoison.HOLD_KEY if policy.on_poison is OnPoison.STOP else policy.on_poison,
         write_timeout_s=min(policy.write_timeout_s, timeout_s),
     )
+
+
+def _order(change: Change) -> tuple[int, str, int, int, int]:
+    return change.version, change.shard, change.position, change.record.part, change.index

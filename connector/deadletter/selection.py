@@ -51,13 +51,13 @@ class Picked(msgspec.Struct):
     held: Held
 
 
-Order = tuple[int, str, int, int]
+Order = tuple[int, str, int, int, int]
 
 
 def order_of(letter: DeadLetter) -> Order:
     """By version, so each key's letters come in the order of its changes; undecodable ones by their record's time."""
     version = letter.version or letter.record.timestamp_ms << LOGICAL_BITS
-    return version, letter.shard, letter.position, letter.index
+    return version, letter.shard, letter.position, letter.record.part, letter.index
 
 
 async def pick(

@@ -1,4 +1,4 @@
-"""Superseding: for a STATE sink only the last change of each key in a batch is written."""
+"""Superseding: for a STATE sink only the last change of each key in a batch is written: that of the highest version."""
 
 from __future__ import annotations
 
@@ -30,20 +30,32 @@ def supersede(batch: Sequence[Change], place_attributes: frozenset[str]) -> tupl
         winner = last[change.key]
         if winner is change:
             continue
-        if winner.shard != change.shard:
-            return _by_shard(batch)
-        earlier.setdefault(id(winner), []).append(change)
+        older = earlier.setdefault(id(winner), [])
+        if (
+            winner.shard != change.shard
+            or change.version > winner.version
+            or (older and change.version < older[-1].version)
+        ):
+            return _by_version(batch)
+        older.append(change)
     return list(last.values()), earlier
 
 
-def _by_shard(batch: Sequence[Change]) -> tuple[list[Change], Earlier]:
-    """The same where a key comes from several shards (a topic was repartitioned, or two tables share a route)."""
-    last = {(change.shard, change.key): change for change in batch}
+def _by_version(batch: Sequence[Change]) -> tuple[list[Change], Earlier]:
+    """The same where a key comes from several shards (a topic was repartitioned, or two tables share a route), or where
+    its changes are read out of order (a codec with ``ordered = False``)."""
+    last: dict[tuple[str, str], Change] = {}
+    for change in batch:
+        known = last.get((change.shard, change.key))
+        if known is None or change.version >= known.version:
+            last[change.shard, change.key] = change
     earlier: Earlier = {}
     for change in batch:
         winner = last[change.shard, change.key]
         if winner is not change:
             earlier.setdefault(id(winner), []).append(change)
+    for older in earlier.values():
+        older.sort(key=lambda change: change.version)
     return list(last.values()), earlier
 
 

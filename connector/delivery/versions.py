@@ -2,6 +2,11 @@
 
 ``version = max(milliseconds << 20, last + 1)`` fits the 63 bits that search engines take, grows with every change of a
 shard, and is the same at every replay because ``last`` is saved with the checkpoint.
+
+Where the log itself is out of order (a codec with ``ordered = False``), growing with every change that is read would
+let an older change win over a newer one that was read before it. There a version is the change's own time, finer than
+a millisecond where the record says so; changes of exactly one time have one version, and the last one read stays,
+since sinks take an equal version.
 """
 
 from __future__ import annotations
@@ -28,5 +33,16 @@ def stamp(changes: Iterable[Change], last: int, ledger_entry: Any) -> int:
             version = last + 1
         change.version = last = version
         change.ledger_entry = ledger_entry
+    assert last <= VERSION_MAX, "codecs keep times below the year 2100"
+    return last
+
+
+def stamp_by_time(changes: Iterable[Change], last: int, ledger_entry: Any) -> int:
+    """The same for an unordered log; what is returned only tells how far the shard's time has come."""
+    for change in changes:
+        assert change.version < 1 << LOGICAL_BITS, "a codec orders within a millisecond"
+        change.version = version = change.timestamp_ms << LOGICAL_BITS | change.version
+        change.ledger_entry = ledger_entry
+        last = max(last, version)
     assert last <= VERSION_MAX, "codecs keep times below the year 2100"
     return last

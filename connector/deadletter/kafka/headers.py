@@ -32,7 +32,7 @@ class Envelope(msgspec.Struct, frozen=True):
 def headers_of_letter(letter: DeadLetter) -> Headers:
     """The original headers, then Kafka Connect's, then the envelope."""
     original = letter.record.headers
-    bare = Record(letter.record.position, None, None, letter.record.timestamp_ms)
+    bare = Record(letter.record.position, None, None, letter.record.timestamp_ms, (), letter.record.part)
     envelope = Envelope(msgspec.structs.replace(letter, record=bare), len(original))
     topic, _, partition = letter.shard.rpartition("/")
     if not topic or not partition.isdecimal():
@@ -76,5 +76,5 @@ def line_of(message: Message) -> Line | None:
     envelope: Envelope = decode(text, Envelope)
     bare = envelope.letter.record
     originals = tuple(headers[: envelope.original_headers])
-    record = Record(bare.position, message.value(), message.key(), bare.timestamp_ms, originals)
+    record = Record(bare.position, message.value(), message.key(), bare.timestamp_ms, originals, bare.part)
     return LetterLine(msgspec.structs.replace(envelope.letter, record=record))

@@ -35,6 +35,16 @@ def test_the_records_own_time_counts_where_the_change_has_none() -> None:
     assert change_of(KinesisDynamoDBCodec(), stream_record(time=None), timestamp_ms=99).timestamp_ms == 99
 
 
+def test_the_microsecond_orders_what_happened_in_one_millisecond() -> None:
+    codec = KinesisDynamoDBCodec()
+    value = stream_record(time=1_777_626_000_123_456)
+    value["dynamodb"]["ApproximateCreationDateTimePrecision"] = "MICROSECOND"
+    assert not codec.ordered
+    assert change_of(codec, value).version == 456
+    assert change_of(codec, stream_record(time=1_777_626_000_123)).version == 0
+    assert change_of(codec, stream_record(time=None), timestamp_ms=99).version == 0
+
+
 def test_a_record_that_kinesis_holds_twice_has_one_event_id() -> None:
     twice = sample("kinesis_dynamodb_milliseconds")[0]
     changes = decode(KinesisDynamoDBCodec(), record(twice.value, position=1), record(twice.value, position=2)).changes

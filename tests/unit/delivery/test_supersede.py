@@ -42,8 +42,8 @@ def test_changes_of_two_shards_do_not_supersede_each_other() -> None:
         change("b", 4),
     ]
     kept, earlier = supersede(batch, frozenset())
-    assert {(each.shard, each.version) for each in kept} == {("log/0", 2), ("log/1", 3), ("log/0", 4)}
-    assert sorted(versions([old for older in earlier.values() for old in older])) == [1, 9]
+    assert {(each.shard, each.version) for each in kept} == {("log/0", 2), ("log/1", 9), ("log/0", 4)}
+    assert sorted(versions([old for older in earlier.values() for old in older])) == [1, 3]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["log/0", "log/1"])), max_size=30), st.data())
@@ -101,3 +101,25 @@ def test_there_are_no_more_runs_than_needed(keys: list[str]) -> None:
     runs = unique_runs(changes_of(keys))
     for before, after in itertools.pairwise(runs):
         assert after[0].key in {each.key for each in before}
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=30))
+def test_of_changes_that_are_read_out_of_order_the_newest_is_kept_and_the_others_stand_in_order(
+    told: list[tuple[str, int]],
+) -> None:
+    batch = [change(key, version) for key, version in told]
+    kept, earlier = supersede(batch, frozenset())
+    assert state_after(kept) == state_after(batch)
+    assert len({each.key for each in kept}) == len(kept)
+    for winner in kept:
+        older = earlier.pop(id(winner), [])
+        assert versions([*older, winner]) == sorted(versions([each for each in batch if each.key == winner.key]))
+    assert earlier == {}
+
+
+def test_of_two_changes_of_one_version_the_one_that_was_read_last_is_kept() -> None:
+    first, newest, again = change("a", 5), change("a", 7), change("a", 7)
+    kept, earlier = supersede([first, newest, again], frozenset())
+    assert kept == [again]
+    assert kept[0] is again
+    assert [id(each) for each in earlier[id(again)]] == [id(first), id(newest)]

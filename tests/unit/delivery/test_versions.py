@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.codecs.stream_times import TIME_MAX_MS
-from connector.delivery.versions import LOGICAL_BITS, VERSION_MAX, stamp
+from connector.delivery.versions import LOGICAL_BITS, VERSION_MAX, stamp, stamp_by_time
 from tests.simulation.loop import EPOCH_MS
 from tests.unit.delivery.builders import change, versions
 
@@ -57,3 +59,28 @@ def test_a_stamped_change_knows_the_segment_that_waits_for_it() -> None:
 def test_a_time_beyond_63_bits_is_a_defect_of_the_codec() -> None:
     with pytest.raises(AssertionError, match="codecs"):
         stamp([change(timestamp_ms=2**43)], 0, None)
+
+
+@given(st.lists(st.tuples(st.integers(0, TIME_MAX_MS), st.integers(0, 999)), max_size=30), st.randoms())
+def test_in_an_unordered_log_a_version_is_the_changes_own_time_wherever_it_is_read(
+    times: list[tuple[int, int]], chance: random.Random
+) -> None:
+    changes = [change(version=within, timestamp_ms=time) for time, within in times]
+    chance.shuffle(changes)
+    by_time = sorted(changes, key=lambda each: (each.timestamp_ms, each.version))
+    end = stamp_by_time(changes, 7, None)
+    assert versions(by_time) == sorted(versions(changes))
+    assert [version >> LOGICAL_BITS for version in versions(by_time)] == sorted(time for time, _ in times)
+    assert 7 <= end == max(versions(changes), default=7) or end == 7
+
+
+def test_an_unordered_logs_clock_tells_the_newest_time_that_was_read() -> None:
+    newest, oldest = change(version=0, timestamp_ms=EPOCH_MS), change(version=0, timestamp_ms=EPOCH_MS - 1)
+    last = stamp_by_time([newest, oldest], 0, None)
+    assert last == newest.version == EPOCH_MS << LOGICAL_BITS
+    assert stamp_by_time([change(version=0, timestamp_ms=5)], last, None) == last
+
+
+def test_what_orders_a_millisecond_fits_below_the_milliseconds() -> None:
+    with pytest.raises(AssertionError, match="within a millisecond"):
+        stamp_by_time([change(version=1 << LOGICAL_BITS, timestamp_ms=1)], 0, None)
