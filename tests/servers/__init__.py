@@ -18,6 +18,8 @@ fixture                    what a test gets
 `postgres`                 `PostgresServer`: `.url`, `.process`
 `postgres_database`        the URL of a fresh database
 `dynamodb_local`           `DynamoDBLocal`: `.endpoint`, `.region`, `.access_key_id`, `.secret_access_key`, `.process`
+`kinesis_local`            `KinesisLocal`: the same names; it forgets everything in a restart
+`moto_server`              `MotoServer`: the same names; S3, SQS, SNS, EventBridge … by moto (not Kinesis: see there)
 `prometheus`               a function that starts one: `prometheus(targets=[...], rule_files=[...])` returns a
                            `PrometheusServer`: `.url`, `.query(expression)`, `.process`
 =========================  ==========================================================================================

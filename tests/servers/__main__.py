@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, ExitStack
 
 from tests.servers.dynamodb_local import running_dynamodb_local
 from tests.servers.kafka import running_kafka
+from tests.servers.kinesis import running_kinesis
+from tests.servers.moto import running_moto
 from tests.servers.opensearch import running_opensearch
 from tests.servers.postgres import running_postgres
 from tests.servers.process import ServerMissing
@@ -25,6 +27,8 @@ SERVERS: dict[str, tuple[Callable[[], AbstractContextManager[object]], str, str]
     "redis-cluster": (running_redis_cluster, "REDIS_CLUSTER_URL", "url"),
     "postgres": (running_postgres, "POSTGRES_URL", "url"),
     "dynamodb-local": (running_dynamodb_local, "DYNAMODB_ENDPOINT", "endpoint"),
+    "kinesis-local": (running_kinesis, "KINESIS_ENDPOINT", "endpoint"),
+    "moto": (running_moto, "AWS_ENDPOINT_URL", "endpoint"),
     "prometheus": (running_prometheus, "PROMETHEUS_URL", "url"),
 }
 

@@ -14,6 +14,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from tests.servers.dynamodb_local import DynamoDBLocal, running_dynamodb_local
 from tests.servers.kafka import KafkaServer, running_kafka
+from tests.servers.kinesis import KinesisLocal, running_kinesis
+from tests.servers.moto import MotoServer, running_moto
 from tests.servers.opensearch import OpenSearchServer, running_opensearch
 from tests.servers.plugin import revive_after_tests
 from tests.servers.postgres import PostgresServer, fresh_database, running_postgres
@@ -142,6 +144,22 @@ def postgres_database(postgres: PostgresServer) -> Iterator[str]:
 def dynamodb_local(pytestconfig: pytest.Config) -> Iterator[DynamoDBLocal]:
     """DynamoDB Local."""
     with _serving(running_dynamodb_local()) as server:
+        revive_after_tests(pytestconfig, server.process)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kinesis_local(pytestconfig: pytest.Config) -> Iterator[KinesisLocal]:
+    """A Kinesis."""
+    with _serving(running_kinesis()) as server:
+        revive_after_tests(pytestconfig, server.process)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server(pytestconfig: pytest.Config) -> Iterator[MotoServer]:
+    """Other services of AWS, by moto."""
+    with _serving(running_moto()) as server:
         revive_after_tests(pytestconfig, server.process)
         yield server
 

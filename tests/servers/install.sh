@@ -17,6 +17,8 @@ missing_packages() {
   command -v prometheus > /dev/null || echo prometheus
   command -v javac > /dev/null || echo default-jdk-headless # 17 or later
   command -v mvn > /dev/null || echo maven
+  command -v node > /dev/null || echo nodejs
+  command -v npm > /dev/null || echo npm
   compgen -G '/usr/lib/postgresql/*/bin/initdb' > /dev/null || echo postgresql
 }
 
@@ -46,3 +48,6 @@ fi
 echo "tests/servers: fetching the jars of Kafka, OpenSearch and DynamoDB Local"
 cd "$repo"
 "$python" -m tests.servers.jars
+
+echo "tests/servers: fetching kinesis-mock"
+"$python" -m tests.servers.kinesis

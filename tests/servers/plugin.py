@@ -12,7 +12,17 @@ import pytest
 from tests.servers.process import ServerProcess
 
 SERVER_FIXTURES = frozenset(
-    {"kafka", "opensearch", "redis_server", "redis_cluster", "postgres", "dynamodb_local", "prometheus"}
+    {
+        "kafka",
+        "opensearch",
+        "redis_server",
+        "redis_cluster",
+        "postgres",
+        "dynamodb_local",
+        "kinesis_local",
+        "moto_server",
+        "prometheus",
+    }
 )
 
 _started = pytest.StashKey[list[ServerProcess]]()
