@@ -327,9 +327,9 @@ class Pipeline:
 
 async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:
     """Cancel tasks until they have ended: a client may turn one cancellation into an error of its own, and go on."""
-    running = set(tasks)
-    while running:
+    # In their own order: a set's would differ from run to run, and a simulated history with it.
+    while running := [task for task in tasks if not task.done()]:
         for task in running:
             task.cancel()
-        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+        await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
     await asyncio.gather(*tasks, return_exceptions=True)

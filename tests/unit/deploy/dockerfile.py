@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,7 +58,10 @@ def run_steps(stage: Stage, context: Path, root: Path) -> None:
     Absolute paths of the steps (``/opt/…``, ``/src``) are taken below ``root``.
     """
     folder = root
-    environment = {"PATH": os.environ["PATH"], "HOME": str(root), "LANG": "C.UTF-8"}
+    # In the image ``python`` is the interpreter; a machine may know it by another name only.
+    (root / "bin").mkdir(parents=True)
+    (root / "bin" / "python").symlink_to(sys.executable)
+    environment = {"PATH": f"{root / 'bin'}:{os.environ['PATH']}", "HOME": str(root), "LANG": "C.UTF-8"}
     for word, rest in stage.steps:
         match word:
             case "WORKDIR":

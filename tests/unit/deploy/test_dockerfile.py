@@ -18,7 +18,6 @@ from tests.unit.deploy.dockerfile import read, run_steps
 
 ROOT = Path(__file__).parents[3]
 BUILD, FINAL = read(ROOT / "deploy" / "Dockerfile")
-LOCK = ROOT / "requirements.lock"
 BUILD_LOCK = ROOT / "deploy" / "requirements-build.lock"
 
 
@@ -27,9 +26,9 @@ def test_both_stages_stand_on_one_pinned_python() -> None:
     assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", FINAL.base)
 
 
-def test_the_image_s_python_is_the_one_that_the_lock_was_made_for() -> None:
-    (made_for,) = re.findall(r"pip-compile with Python (\d+\.\d+)", LOCK.read_text())
-    assert FINAL.base.startswith(f"python:{made_for}.")
+def test_the_image_s_python_is_one_that_the_project_supports() -> None:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert FINAL.base.startswith(f"python:{wanted.removeprefix('>=')}.")
 
 
 def test_it_does_not_run_as_root() -> None:
