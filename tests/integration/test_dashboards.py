@@ -97,6 +97,7 @@ class GrowingDaemon:
             end=100_000 * ticks + 2000,
             lag_records=100_000 * ticks + 1908,
             lag_ms=20 * HOUR_MS,
+            retention_used=20 / 24,
             watermark_moved_ms=now_ms - HOUR_MS,
             routes={"search": counts},
         )
@@ -105,7 +106,7 @@ class GrowingDaemon:
             state=PipelineState.FAILED,
             routes=[route, broken],
             shards=[shard],
-            source=SourceSnapshot(type="kafka", last_error="all brokers are down"),
+            source=SourceSnapshot(type="kafka", last_error="all brokers are down", skipped=ticks),
             checkpoint_store=StoreSnapshot(ok=False, last_error="disk full", last_saved_ms=now_ms - HOUR_MS),
             dead_letters=DestinationSnapshot(ok=False, last_error="disk full"),
         )
