@@ -22,12 +22,14 @@ def test_nothing_is_lost_reordered_or_begun_before_its_turn(first: int) -> None:
             pytest.fail(f"seed {seed}: {error}\nagain: python -m tests.simulation.streams {seed}")
 
 
-def test_seven_hundred_shards_are_found_and_read_though_the_listing_is_slow_and_fails() -> None:
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_seven_hundred_shards_are_found_and_read_though_the_listing_is_slow_and_fails(seed: int) -> None:
     shape = Shape(shards=700, writes=1400, keys=1000, bursts=1, burst_s=30.0, turnover_every_s=0.5)
-    history = History(3, shape)
+    history = History(seed, shape)
     faults = history.model.faults
     faults.unavailable = faults.throttled = 0.1
-    faults.slow, faults.page_shards, faults.retention_s = 0.3, 10, 86_400.0
+    faults.slow, faults.page_shards, faults.page_records = 0.3, 10, 1000
+    faults.iterator_lives_s, faults.retention_s = 900.0, 86_400.0
     told = history.play()
     assert told.shards > 700
 
