@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from pydantic_core import PydanticCustomError
 
 from connector.config.units import MIB, Duration, Size
+from connector.leases.config import LeasesConfig
 
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{3,40}$")]
 
@@ -86,6 +87,11 @@ class KinesisConfig(BaseModel):
         default=16, ge=1, le=256, description="how many requests may be under way at once, over all shards"
     )
     prefetch: Size = Field(default=16 * MIB, ge=MIB, description="records read ahead, in bytes, over all shards")
+    leases: LeasesConfig | None = Field(
+        default=None,
+        description="where replicas agree on who reads which shard, and keep the checkpoints; unset: one process reads "
+        "all shards, with the pipeline's checkpoints",
+    )
     timeout: Duration = Field(default=20.0, ge=1, le=120, description="how long one request may take")
 
     @model_validator(mode="before")

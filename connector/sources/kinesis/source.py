@@ -10,9 +10,11 @@ from pydantic import BaseModel
 
 from connector.change import Position, RecordBatch, ShardId
 from connector.checkpoints.protocol import CheckpointStore
+from connector.leases.config import lease_store
 from connector.sources.kinesis.api import RETENTION_S, KinesisApi
 from connector.sources.kinesis.config import KinesisConfig, StartAt
 from connector.sources.protocol import ShardListener, SourceContext
+from connector.sources.streams.leased import LeasedCheckpoints, LeasedOwner, share
 from connector.sources.streams.options import StreamOptions
 from connector.sources.streams.source import StreamSource
 
@@ -36,8 +38,14 @@ class KinesisSource:
             bytes_ahead=config.prefetch,
         )
         jitter = random.Random()  # noqa: S311 - nothing secret
+        self._checkpoints: LeasedCheckpoints | None = None
+        owner: LeasedOwner | None = None
+        if config.leases is not None:
+            # Without the endpoint, which is Kinesis' own: a lease table is in DynamoDB.
+            store = lease_store(config.leases, context.pipeline, region=config.region_name, profile=config.profile)
+            self._checkpoints, owner = share(config.leases, store, context.clock, jitter)
         self._api = KinesisApi(config, context.clock)
-        self._stream = StreamSource(self._api, options, context, jitter)
+        self._stream = StreamSource(self._api, options, context, jitter, owner)
 
     @property
     def retention_s(self) -> float:
@@ -60,8 +68,8 @@ class KinesisSource:
         return self._stream.assigned_all
 
     def own_checkpoints(self) -> CheckpointStore | None:
-        """None: the pipeline's store keeps them."""
-        return None
+        """The rows of the leases; None without leases: the pipeline's store keeps them."""
+        return self._checkpoints
 
     async def open(self, listener: ShardListener, checkpoints: CheckpointStore) -> None:
         """Find the stream. Raises ConfigError where there is none."""

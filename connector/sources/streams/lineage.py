@@ -139,6 +139,10 @@ class Lineage:
         for shard in shards:
             self._known[shard].remembered = True
 
+    def listed(self) -> list[str]:
+        """The shards that were ever listed."""
+        return [known.id for known in self._listed()]
+
     def roots(self) -> list[str]:
         """The listed shards of which no parent is listed."""
         return [known.id for known in self._listed() if not any(self._is_listed(parent) for parent in known.parents)]

@@ -242,7 +242,9 @@ class Poller:
         self._succeeded(turns)
         if batch is not None:
             self._enqueue(turns, batch)
-        turns.every_s = BUSY_EVERY_S if batch is not None else min(turns.every_s * 1.5, self._idle_every_s)
+        # An empty page in the middle of a shard, as the API may say, is no reason to rest.
+        busy = batch is not None or not reader.empty_pages
+        turns.every_s = BUSY_EVERY_S if busy else min(turns.every_s * 1.5, self._idle_every_s)
         turns.due = began + turns.every_s
         turns.over = reader.ended
         turns.parked = turns.waiting_pages >= PAGES_AHEAD

@@ -16,7 +16,8 @@ def first_checkpoints(followed: Followed, options: StreamOptions, now_ms: int) -
 
     ``earliest``: its roots, so that one that vanishes unread is missed. ``latest``: its open shards from now on (a
     crash before their first record must not make that a later place), and its closed ones as finished. A timestamp:
-    its roots from that time on; where nothing was kept so long, they begin at what is there.
+    all of its shards from that time on (a child of a root that had ended by then may hold earlier records, too); where
+    nothing was kept so long, they begin at what is there.
     """
     stream, lineage = followed.stream, followed.lineage
     if options.start == "latest":
@@ -24,8 +25,9 @@ def first_checkpoints(followed: Followed, options: StreamOptions, now_ms: int) -
         return {stream.shard(id_): Checkpoint(SHARD_END) for id_ in past} | {
             stream.shard(id_): Checkpoint(since(now_ms)) for id_ in heads
         }
-    position = TRIM_HORIZON if options.start == "earliest" else since(options.start)
-    return {stream.shard(id_): Checkpoint(position) for id_ in lineage.roots()}
+    if options.start == "earliest":
+        return {stream.shard(id_): Checkpoint(TRIM_HORIZON) for id_ in lineage.roots()}
+    return {stream.shard(id_): Checkpoint(since(options.start)) for id_ in lineage.listed()}
 
 
 def by_stream(saved: Iterable[ShardId], prefix: str) -> Mapping[str, list[str]]:
