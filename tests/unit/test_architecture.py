@@ -29,9 +29,10 @@ CONNECTOR_FOR_SINKS = {
     "connector.attributes",
     "connector.clock",
     "connector.config.units",
+    "connector.filters",
     "connector.onethread",
 }
-"""What a sink may know of the engine: the vocabulary, and the one way of calling a blocking client."""
+"""What a sink may know of the engine: the vocabulary, patterns, and the one way of calling a blocking client."""
 
 DELIVERY_FOR_OBSERVE = {"connector.delivery.breaker", "connector.delivery.counts"}
 """Plain data that snapshots are made of (the breaker's state, the names of endings)."""
