@@ -21,6 +21,7 @@ from connector.observe.snapshot import SnapshotStatus
 from connector.snapshot.pace import Pace
 from connector.snapshot.protocol import Scanner, segment_of, shard_of
 from connector.snapshot.records import ItemFilter, RecordMaker
+from connector.snapshot.segment import Segment
 from connector.snapshot.state import SegmentState, SnapshotState, SnapshotStore
 from connector.snapshot.versions import ITEMS_MAX, snapshot_ms
 from connector.sources.protocol import ShardListener
@@ -30,10 +31,6 @@ from connector.sources.streams.troubles import Troubles
 
 log = structlog.get_logger(__name__)
 
-PAGES_AHEAD = 2
-"""Pages of one segment that were read and are not finished: the stream must not wait behind a whole table."""
-PLACES_MAX = 1000
-"""Finished pages of one segment that are not saved (the store may be down)."""
 ATTEMPT_BITS = 40
 """Positions of each attempt are a range of their own: what is read again need not be what was there before, and dead
 letters are told apart by position."""
@@ -58,29 +55,6 @@ class SnapshotListener(ShardListener, Protocol):
 
     def finished_position(self, shard: ShardId) -> Position:
         """Everything of an owned shard before it is finished; SHARD_END where it is not owned (any more)."""
-
-
-class _Segment:
-    """One segment that is being read."""
-
-    def __init__(self, state: SegmentState, shard: ShardId, base: Position) -> None:
-        self.shard = shard
-        self.read = msgspec.structs.replace(state, position=max(base, state.position))
-        """How far it was read."""
-        self.places: dict[Position, SegmentState] = {}
-        """What to save when everything before a position is finished."""
-        self.unfinished: deque[tuple[Position, float]] = deque()
-        """Pages that are out, by their end, and when each was read."""
-        self.room = asyncio.Event()
-        self.room.set()
-        self.task: asyncio.Task[None] | None = None
-
-    def look(self, finished: Position) -> None:
-        """Take note of how far it is finished."""
-        while self.unfinished and self.unfinished[0][0] <= finished:
-            self.unfinished.popleft()
-        if len(self.unfinished) < PAGES_AHEAD and len(self.places) < PLACES_MAX:
-            self.room.set()
 
 
 class SnapshotFeed:
@@ -109,11 +83,15 @@ class SnapshotFeed:
         self._begun = False
         self._segments: dict[int, SegmentState] = {}
         """How far each segment was saved."""
-        self._reading: dict[int, _Segment] = {}
+        self._reading: dict[int, Segment] = {}
         self._ready: deque[RecordBatch] = deque()
         self._arrived = asyncio.Event()
         self._failure: Exception | None = None
+        self._todo: deque[int] = deque()
+        """Segments that are not begun, in order."""
+        self._done = 0
         self._items = 0
+        self._items_before = 0
         self._pages = 0
         self._began_at = 0.0
 
@@ -148,8 +126,7 @@ class SnapshotFeed:
             last = None
         if last is not None and last.done:
             if once:
-                self._state = last
-                return
+                return await self._remember(last)
             last = None
         if last is None and self.scanner.whole_state_at_once and not first:
             raise ConfigError(
@@ -164,7 +141,13 @@ class SnapshotFeed:
             )
         state = msgspec.structs.replace(last, attempt=last.attempt + 1)
         await self.store.save(state)
+        await self._remember(state)
+
+    async def _remember(self, state: SnapshotState) -> None:
         self._segments = dict(await self.store.segments(state.id))
+        self._items = self._items_before = sum(segment.items for segment in self._segments.values())
+        self._pages = sum(segment.pages for segment in self._segments.values())
+        self._pace.units = sum(segment.units for segment in self._segments.values())
         self._state = state
 
     async def begin(self) -> None:
@@ -185,10 +168,9 @@ class SnapshotFeed:
             await self.store.save(state)
         self._state = state
         self._maker = RecordMaker(state.id, region=facts.region, wanted=self._wanted)
-        self._items = sum(segment.items for segment in self._segments.values())
-        self._items_before = self._items
-        self._pages = sum(segment.pages for segment in self._segments.values())
-        self._pace.units = sum(segment.units for segment in self._segments.values())
+        done = {number for number, segment in self._segments.items() if segment.done}
+        self._todo = deque(number for number in range(state.segments) if number not in done)
+        self._done = len(done)
         self._began_at = self._clock.monotonic()
         self._begun = True
         log.info("snapshot reads", snapshot=state.id, segments=state.segments, attempt=state.attempt)
@@ -217,7 +199,7 @@ class SnapshotFeed:
         self._refuse_stale()
         await self._end(listener)
         await self._assign(state, listener)
-        if not self._reading and all(self._is_done(number) for number in range(state.segments)):
+        if not self._reading and not self._todo:
             await self._finish(state)
         return not self.active
 
@@ -240,25 +222,19 @@ class SnapshotFeed:
         except TimeoutError:
             return
 
-    def _is_done(self, number: int) -> bool:
-        return number in self._segments and self._segments[number].done
-
     async def _assign(self, state: SnapshotState, listener: SnapshotListener) -> None:
         due: list[int] = []
-        for number in range(state.segments):
-            if len(self._reading) + len(due) >= self._options.segments_at_once:
+        while self._todo and len(self._reading) + len(due) < self._options.segments_at_once:
+            # They begin in order, so that what is not done before one is what is being read.
+            if min([*self._reading, *due], default=self._todo[0]) < self.scanner.after(self._todo[0]):
                 break
-            if number in self._reading or self._is_done(number):
-                continue
-            if not all(self._is_done(before) for before in range(self.scanner.after(number))):
-                break
-            due.append(number)
+            due.append(self._todo.popleft())
         if not due:
             return
         base = state.attempt << ATTEMPT_BITS
         for number in due:
             known = self._segments.get(number, SegmentState(segment=number))
-            self._reading[number] = _Segment(known, shard_of(state.id, number), base)
+            self._reading[number] = Segment(known, shard_of(state.id, number), base)
         await listener.assigned(
             {
                 segment.shard: Checkpoint(segment.read.position, segment.read.clock)
@@ -276,6 +252,7 @@ class SnapshotFeed:
         for shard in await listener.ended(over):
             number = segment_of(shard)
             self._segments[number] = self._reading.pop(number).read
+            self._done += 1
 
     async def _finish(self, state: SnapshotState) -> None:
         try:
@@ -302,7 +279,7 @@ class SnapshotFeed:
 
     # In tasks of their own: reading ahead.
 
-    async def _read(self, state: SnapshotState, segment: _Segment) -> None:
+    async def _read(self, state: SnapshotState, segment: Segment) -> None:
         try:
             while not segment.read.done:
                 await segment.room.wait()
@@ -312,7 +289,7 @@ class SnapshotFeed:
             self._failure = error
             self._arrived.set()
 
-    async def _read_page(self, state: SnapshotState, segment: _Segment) -> None:
+    async def _read_page(self, state: SnapshotState, segment: Segment) -> None:
         read, number = segment.read, segment.read.segment
         try:
             page = await self.scanner.page(number, read.place)
@@ -337,10 +314,7 @@ class SnapshotFeed:
         )
         self._items += len(page.items)
         self._pages += 1
-        segment.places[segment.read.position] = segment.read
-        segment.unfinished.append((segment.read.position, self._clock.monotonic()))
-        if len(segment.unfinished) >= PAGES_AHEAD or len(segment.places) >= PLACES_MAX:
-            segment.room.clear()
+        segment.note_page(self._clock.monotonic())
         self._ready.append(RecordBatch(segment.shard, records, segment.read.position))
         self._arrived.set()
 
@@ -360,7 +334,7 @@ class SnapshotFeed:
         for one in saved:
             self._segments[one.segment] = one
             if (reading := self._reading.get(one.segment)) is not None:
-                _forget(reading.places, one.position)
+                reading.note_saved(one.position)
 
     def status(self) -> SnapshotStatus | None:
         """What it tells of itself; None where there is nothing to tell."""
@@ -370,14 +344,13 @@ class SnapshotFeed:
         elapsed_s = self._clock.monotonic() - self._began_at if self._begun else 0.0
         rate = (self._items - self._items_before) / elapsed_s if elapsed_s > 0 else 0.0
         left = None if state.items_estimate is None else max(0, state.items_estimate - self._items)
-        done = sum(segment.done for segment in self._segments.values())
         return SnapshotStatus(
             id=state.id,
             state="done" if state.done else "running" if self._begun else "waiting",
             started_ms=state.started_ms,
             attempt=state.attempt,
             segments=state.segments,
-            segments_done=state.segments if state.done else done,
+            segments_done=state.segments if state.done else self._done,
             items=self._items,
             items_estimate=state.items_estimate,
             pages=self._pages,
@@ -394,8 +367,3 @@ class SnapshotFeed:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.scanner.close()
-
-
-def _forget(places: dict[Position, SegmentState], below: Position) -> None:
-    for position in [position for position in places if position <= below]:
-        del places[position]
