@@ -81,6 +81,7 @@ class ShardReader:
             try:
                 if self._iterator is None:
                     self._iterator = await self._api.iterator(self.stream, self.id, self._place())
+                    self._exactly_since = True  # a second LATEST would be a later place
                     self.calls += 1
                 page = await self._api.records(self._iterator, limit)
                 self.calls += 1

@@ -191,7 +191,8 @@ class StreamSource:
                     id_,
                     position,
                     exact=followed.lineage.whole or not followed.lineage.is_remembered(id_),
-                    exactly_since=self._exactly,
+                    # Where it was placed by an earlier process, what came since then is not to be lost.
+                    exactly_since=self._exactly or followed.lineage.whole,
                     trimmed=self._options.trimmed,
                     clock=self._clock,
                 )

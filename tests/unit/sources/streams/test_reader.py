@@ -119,6 +119,15 @@ async def test_a_start_of_just_now_is_the_end_of_the_shard(clock: SimulatedClock
 
 
 @simulated
+async def test_the_end_of_the_shard_is_taken_once_only(clock: SimulatedClock) -> None:
+    api = ToldApi(page(), IteratorExpired("old"))
+    reader = a_reader(api, clock, since(clock.now_ms()))
+    await reader.turn(1000)
+    await reader.turn(1000)
+    assert api.places == [Latest(), TrimHorizon()]
+
+
+@simulated
 async def test_an_older_start_in_time_is_found_by_reading_where_the_api_has_no_timestamps(
     clock: SimulatedClock,
 ) -> None:
