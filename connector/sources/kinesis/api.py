@@ -26,6 +26,7 @@ from connector.sources.streams.api import (
     ShardPage,
     Stream,
     StreamShard,
+    Throttled,
     Unavailable,
 )
 from connector.sources.streams.aws import AwsJson
@@ -41,6 +42,11 @@ SHARDS_A_PAGE: Final = 1000
 OLD: Final = 0.9
 """In parts of the retention: where the last record read is gone and the oldest one left is at least so old, the trim
 horizon has come past records that nobody has read, or was about to."""
+
+
+class ShardBusy(Unavailable):
+    """The limit of the shard itself (5 reads and 2 MB a second, for all who read it) is reached: it alone is left alone
+    for a while, while Throttled means fewer calls to all shards."""
 
 
 class _Summary(msgspec.Struct):
@@ -173,7 +179,12 @@ class KinesisApi:
     async def records(self, iterator: str, limit: int) -> RecordPage:
         """GetRecords."""
         cursor = _cursor(iterator)
-        page = await self._ask("GetRecords", {"ShardIterator": cursor.iterator, "Limit": limit}, _page)
+        try:
+            page = await self._ask("GetRecords", {"ShardIterator": cursor.iterator, "Limit": limit}, _page)
+        except Throttled as error:
+            if "ProvisionedThroughputExceeded" in str(error):
+                raise ShardBusy(str(error)) from error
+            raise
         entries = page.records
         if cursor.last and entries:
             self._check_nothing_is_missing(cursor, entries[0])
