@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -142,7 +143,7 @@ class AggregateSinkConfig(BaseModel):
     table: Annotated[str, Field(pattern=rf"^({_NAME}\.)?{_NAME}$", examples=["orders_by_status", "reports.orders"])]
     """The table to read: one row a group. In PostgreSQL its name may begin with a schema's. Tables of the same name
     with ``_items``, ``_values`` and ``_definition`` behind it are the sink's own."""
-    group_by: Annotated[dict[Column, str], Field(max_length=16)] = {}
+    group_by: Annotated[dict[str, str], Field(max_length=16)] = {}
     """The columns that make a group, each with a template of the item, like ``status: "{status}"``; without any
     there is one row for all items."""
     measures: Annotated[dict[Column, MeasureConfig], Field(min_length=1, max_length=64)]
@@ -179,7 +180,9 @@ class AggregateSinkConfig(BaseModel):
     @field_validator("group_by")
     @classmethod
     def _check_templates(cls, group_by: dict[str, str]) -> dict[str, str]:
-        for text in group_by.values():
+        for column, text in group_by.items():
+            if not re.fullmatch(_NAME, column):
+                raise ValueError(f"{column!r} is no column's name: lower case letters, digits and _, at most 41")
             _template(text)
         return group_by
 

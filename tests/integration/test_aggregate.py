@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from connector.errors import ConfigError, SinkUnavailable
 from connector.sink import APPLIED, Applied, Outcome, Rejected, Stale
 from sinks.aggregate import AggregateSink
 from sinks.testing import insert, modify, opened, remove
+from tests.integration.test_examples import changes, items_at_the_end, run
 from tests.servers.postgres import PostgresServer
 from tests.unit.sinks.aggregate.shop import (
     SELECT,
@@ -228,3 +232,35 @@ def test_a_locked_sqlite_file_is_unavailable_and_then_used_again(tmp_path: Path)
 def test_a_folder_that_is_missing_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="SQLite"):
         write(aggregate_sink(f"sqlite:///{tmp_path}/nowhere/totals.db"))
+
+
+# The example
+
+
+def test_the_example_ends_in_the_figures_of_the_orders(url: str, ask: Ask, tmp_path: Path) -> None:
+    records = changes(1500, poison=0.02)
+    (tmp_path / "changes.jsonl").write_bytes(b"".join(value + b"\n" for _, value in records))
+    run("aggregate-shop-totals", tmp_path, {"TOTALS_URL": url})
+    images = [image for image in items_at_the_end(records).values() if "status" in image]
+    # What is too exact for a double is none too exact for a sum.
+    too_exact = [json.loads(value) for _, value in records if b"poison-too_exact" in value]
+    images += [record["dynamodb"]["NewImage"] for record in too_exact]
+    assert too_exact
+    orders: dict[str, list[tuple[Decimal, str]]] = defaultdict(list)
+    for image in images:
+        orders[image["status"]["S"]].append((Decimal(image["total"]["N"]), image["pk"]["S"]))
+    with localcontext() as exact:
+        exact.prec = 100
+        figures = {
+            status: (len(found), sum(total for total, _ in found), max(found)[0], len({pk for _, pk in found}))
+            for status, found in orders.items()
+        }
+    rows = ask("SELECT status, orders, revenue, largest, customers FROM orders_by_status")
+    assert {row[0]: (row[1], Decimal(row[2]), Decimal(row[3]), row[4]) for row in rows} == figures
+    assert "SHIPPED" in figures
+    shipped = ask("SELECT sum(orders), sum(shipped) FROM orders_by_customer")
+    assert shipped == [(len(images), len(orders["SHIPPED"]))]
+    with sqlite3.connect(tmp_path / "dead-letters.db") as connection:
+        letters = connection.execute("SELECT route, code FROM dead_letters").fetchall()
+    assert ("by_status", "not_a_number") in letters
+    assert {code for route, code in letters if route.startswith("by_")} <= {"not_a_number", "attribute_tag"}

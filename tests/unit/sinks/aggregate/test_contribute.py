@@ -169,7 +169,7 @@ def test_only_an_items_last_image_counts_and_no_old_one_is_needed() -> None:
         ({"measures": {"items": {"kind": "count"}}}, "twice"),
         ({"measures": {"a": {"kind": "average", "of": "n"}, "a_sum": {"kind": "sum", "of": "n"}}}, "twice"),
         ({"group_by": {"m": "{x}"}}, "twice"),
-        ({"group_by": {"Status": "{x}"}}, "pattern"),
+        ({"group_by": {"Status": "{x}"}}, "no column's name"),
         ({"group_by": {"a": "{x"}}, "never closed"),
         ({"tombstones": "1s"}, "greater"),
         ({"window": "1h"}, "Extra inputs"),
