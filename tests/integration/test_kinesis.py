@@ -66,7 +66,10 @@ class Stream:
         self.settle()
 
 
-def configuration(server: KinesisLocal, stream: Stream, folder: Path, **source: Any) -> dict[str, Any]:
+def configuration(server: KinesisLocal, stream: Stream, folder: Path, name: str, **source: Any) -> dict[str, Any]:
+    checkpoints = {"every": "200ms"}
+    if "leases" not in source:
+        checkpoints |= {"type": "sqlite", "path": str(folder / "checkpoints.db")}
     return {
         "pipelines": {
             "orders": {
@@ -81,8 +84,8 @@ def configuration(server: KinesisLocal, stream: Stream, folder: Path, **source: 
                     "idle_every": "200ms",
                     **source,
                 },
-                "checkpoints": {"type": "sqlite", "path": str(folder / "checkpoints.db"), "every": "200ms"},
-                "dead_letter": {"type": "file", "path": str(folder / "letters.jsonl")},
+                "checkpoints": checkpoints,
+                "dead_letter": {"type": "file", "path": str(folder / f"{name}.letters.jsonl")},
                 "routes": {
                     "search": {
                         "sink": {
@@ -110,7 +113,7 @@ def daemons(kinesis_local: KinesisLocal, tmp_path: Path) -> Iterator[Any]:
     }
 
     def make(stream: Stream, name: str = "millrace", **source: Any) -> DaemonProcess:
-        config = configuration(kinesis_local, stream, tmp_path, **source)
+        config = configuration(kinesis_local, stream, tmp_path, name, **source)
         made.append(DaemonProcess(tmp_path, name, config, environment=login))
         return made[-1]
 
@@ -186,6 +189,40 @@ def test_a_stream_that_is_split_and_merged_under_a_daemon_that_is_killed_comes_o
     assert daemon.stop() == 0
 
 
+def owned(daemon: DaemonProcess) -> set[str]:
+    """The shards of a daemon; none where it does not answer yet."""
+    try:
+        return {shard["shard"] for shard in daemon.pipeline()["shards"]}
+    except OSError:
+        return set()
+
+
+def test_two_replicas_share_a_stream_by_leases_and_one_takes_over_from_the_other_when_it_is_killed(
+    kinesis_local: KinesisLocal, daemons: Any, tmp_path: Path
+) -> None:
+    stream, table = Stream(kinesis_local, 4), Table(keys=60, seed=11)
+    leases = {"type": "sqlite", "path": str(tmp_path / "leases.db"), "duration": "2s"}
+    one, other = (daemons(stream, name, leases=leases) for name in ("one", "other"))
+    one.start()
+    other.start()
+    wait_until(lambda: len(owned(one)) == len(owned(other)) == 2, 60, "each has its share")
+    assert not owned(one) & owned(other)
+
+    stream.put(table.changes(400))
+    stream.split(stream.shards()[0])
+    stream.put(table.changes(400))
+    one.kill()
+    stream.put(table.changes(400))
+
+    wait_until(lambda: len(set(audited(tmp_path))) == len(table.event_ids), 90, "every change is in the audit table")
+    wait_until(lambda: len(owned(other)) == 5, 60, "all open shards are the other's")
+    wait_until(other.caught_up, 60, "it has caught up")
+    assert documents(tmp_path) == expected(table)
+    assert sorted(audited(tmp_path)) == sorted(table.event_ids)
+    assert other.residues() == {0}
+    assert other.stop() == 0
+
+
 def test_a_change_that_comes_late_never_overwrites_a_newer_one(
     kinesis_local: KinesisLocal, daemons: Any, tmp_path: Path
 ) -> None:
@@ -212,7 +249,7 @@ def test_poison_in_an_aggregated_record_is_one_letter_and_the_others_are_applied
     daemon = daemons(stream)
     daemon.start("--until-caught-up")
     assert daemon.wait(60) == 0
-    letters = [msgspec.json.decode(line) for line in (tmp_path / "letters.jsonl").read_bytes().splitlines()]
+    letters = [msgspec.json.decode(line) for line in (tmp_path / "millrace.letters.jsonl").read_bytes().splitlines()]
     assert [letter["letter"]["record"].get("part", 0) for letter in letters] == [1, 5]
     assert len({letter["letter"]["id"] for letter in letters}) == 2
     assert documents(tmp_path) == expected(table)
