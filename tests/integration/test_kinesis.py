@@ -2,68 +2,26 @@
 
 from __future__ import annotations
 
-import random
+import os
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import pytest
 
 from tests.daemon import DaemonProcess, wait_until
-from tests.integration.kinesis_table import Table, entries
+from tests.integration.kinesis_stream import Stream
+from tests.integration.kinesis_table import Table
 from tests.servers.kinesis import KinesisLocal
-from tests.servers.test_aws_servers import client
 from tests.unit.sources.kinesis.aggregate import aggregate
 
-
-class Stream:
-    """A stream of this test alone."""
-
-    def __init__(self, server: KinesisLocal, shards: int) -> None:
-        self.name = f"orders-{uuid4().hex[:8]}"
-        self.kinesis = client("kinesis", server)
-        self._chance = random.Random(1)
-        self.kinesis.create_stream(StreamName=self.name, ShardCount=shards)
-        self.settle()
-
-    def settle(self) -> None:
-        """Wait until a change of its shards is through."""
-        wait_until(lambda: self.status() == "ACTIVE", 30, "the stream is active")
-
-    def status(self) -> str:
-        summary = self.kinesis.describe_stream_summary(StreamName=self.name)
-        return str(summary["StreamDescriptionSummary"]["StreamStatus"])
-
-    def put(self, changes: list[tuple[str, bytes]]) -> None:
-        """Write changes in this order."""
-        records = list(entries(changes, self._chance))
-        for at in range(0, len(records), 100):
-            answer = self.kinesis.put_records(StreamName=self.name, Records=records[at : at + 100])
-            assert answer["FailedRecordCount"] == 0
-
-    def shards(self, *, of_all: bool = False) -> list[dict[str, Any]]:
-        """The open shards (or all), by their hash keys."""
-        shards = self.kinesis.list_shards(StreamName=self.name)["Shards"]
-        open_ = [one for one in shards if of_all or "EndingSequenceNumber" not in one["SequenceNumberRange"]]
-        return sorted(open_, key=lambda one: int(one["HashKeyRange"]["StartingHashKey"]))
-
-    def split(self, shard: dict[str, Any]) -> None:
-        """Split an open shard in its middle."""
-        first, last = (int(shard["HashKeyRange"][end]) for end in ("StartingHashKey", "EndingHashKey"))
-        middle = str((first + last) // 2)
-        self.kinesis.split_shard(StreamName=self.name, ShardToSplit=shard["ShardId"], NewStartingHashKey=middle)
-        self.settle()
-
-    def merge(self, one: dict[str, Any], other: dict[str, Any]) -> None:
-        """Merge two neighbours."""
-        names = {"ShardToMerge": one["ShardId"], "AdjacentShardToMerge": other["ShardId"]}
-        self.kinesis.merge_shards(StreamName=self.name, **names)
-        self.settle()
+EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "kinesis-to-search-embedded.yaml"
 
 
 def configuration(server: KinesisLocal, stream: Stream, folder: Path, name: str, **source: Any) -> dict[str, Any]:
@@ -287,6 +245,28 @@ def test_latest_is_what_is_written_from_now_on(kinesis_local: KinesisLocal, daem
     wait_until(lambda: len(set(audited(tmp_path))) == 50, 30, "what is new is there")
     assert sorted(audited(tmp_path)) == sorted(table.event_ids[before:])
     assert daemon.stop() == 0
+
+
+def test_the_example_brings_a_stream_onto_the_index_and_the_audit_table(
+    kinesis_local: KinesisLocal, tmp_path: Path
+) -> None:
+    """It names no endpoint: AWS's own variable says where Kinesis is."""
+    stream, table = Stream(kinesis_local, 2), Table(keys=20, seed=2)
+    stream.put(table.changes(100))
+    environment = {
+        "KINESIS_STREAM": stream.name,
+        "DATA": str(tmp_path),
+        "AWS_REGION": kinesis_local.region,
+        "AWS_ENDPOINT_URL_KINESIS": kinesis_local.endpoint,
+        "AWS_ACCESS_KEY_ID": kinesis_local.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": kinesis_local.secret_access_key,
+    }
+    config = tmp_path / "millrace.yaml"
+    config.write_text(EXAMPLE.read_text() + "admin: {port: 0}\n")
+    command = [sys.executable, "-m", "connector.cli", "run", "--until-caught-up", str(config)]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, **environment}, check=True, timeout=120)
+    assert documents(tmp_path) == expected(table)
+    assert sorted(audited(tmp_path)) == sorted(table.event_ids)
 
 
 def test_a_stream_that_does_not_exist_is_told_at_start(

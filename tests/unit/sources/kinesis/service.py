@@ -46,23 +46,31 @@ class Service:
 
 
 @asynccontextmanager
-async def speaking(service: Service, **options: Any) -> AsyncIterator[KinesisApi]:
-    """An API that speaks to the service."""
+async def serving(service: Service) -> AsyncIterator[str]:
+    """The service's address."""
     application = web.Application()
     application.router.add_post("/", service.handle)
     runner = web.AppRunner(application)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
     (_, port) = runner.addresses[0]
-    told = {"stream": NAME, "region": "eu-central-1", "start": "earliest", **options}
-    api = KinesisApi(KinesisConfig.model_validate({"endpoint": f"http://127.0.0.1:{port}", **told}), SystemClock())
     try:
-        await api.open()
-        yield api
+        yield f"http://127.0.0.1:{port}"
     finally:
-        await api.close()
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def speaking(service: Service, **options: Any) -> AsyncIterator[KinesisApi]:
+    """An API that speaks to the service."""
+    async with serving(service) as endpoint:
+        told = {"endpoint": endpoint, "stream": NAME, "region": "eu-central-1", "start": "earliest", **options}
+        api = KinesisApi(KinesisConfig.model_validate(told), SystemClock())
+        await api.open()
+        try:
+            yield api
+        finally:
+            await api.close()
 
 
 def summary(*, created_s: float = CREATED_S, status: str = "ACTIVE", hours: int = RETENTION_H) -> dict[str, Any]:
