@@ -91,7 +91,9 @@ class Sink(Protocol):
     lanes_default: ClassVar[int]
     """How many lanes a route to this sink has unless the user says otherwise."""
     batch_size_default: ClassVar[int]
-    """How many changes a batch may have unless the user says otherwise."""
+    """How many changes a batch may have unless the user says otherwise.
+
+    A class may also have ``lanes_max``: more lanes are refused, where the order that counts is not that of a key."""
 
     semantics: Semantics
     place_attributes: frozenset[str]

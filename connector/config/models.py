@@ -304,6 +304,13 @@ class RouteConfig(BaseModel):
         default=60.0, gt=0, description="one call of the sink; a longer one counts as the sink being down"
     )
 
+    @model_validator(mode="after")
+    def _keeps_the_order(self) -> RouteConfig:
+        lanes_max = getattr(self.sink.plugin_class, "lanes_max", None)
+        if lanes_max is not None and self.lanes is not None and self.lanes > lanes_max:
+            raise ValueError(f"lanes: with more than {lanes_max} this sink would lose the order that it keeps")
+        return self
+
 
 class PipelineConfig(BaseModel):
     """One source, its checkpoints, and the routes that it feeds."""
