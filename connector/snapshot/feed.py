@@ -103,6 +103,11 @@ class SnapshotFeed:
         return self._state is not None and not self._state.done
 
     @property
+    def prepared(self) -> bool:
+        """Whether it is known what there is to do."""
+        return self._state is not None
+
+    @property
     def begun(self) -> bool:
         """Whether its pages are being read."""
         return self._begun

@@ -85,6 +85,7 @@ class SnapshotThenStream:
         self._clock = clock
         self._paused = False
         self._held = False
+        self._first = False
         self._stream_over = False
         self._listener: SnapshotListener | None = None
 
@@ -105,7 +106,8 @@ class SnapshotThenStream:
     @property
     def assigned_all(self) -> bool | None:
         """Not before the snapshot is done."""
-        return False if self._feed.active else getattr(self._stream, "assigned_all", None)
+        still_to_come = self._feed.active or not self._feed.prepared
+        return False if still_to_come else getattr(self._stream, "assigned_all", None)
 
     def own_checkpoints(self) -> CheckpointStore | None:
         """The stream's."""
@@ -114,17 +116,17 @@ class SnapshotThenStream:
     async def open(self, listener: ShardListener, checkpoints: CheckpointStore) -> None:
         """Open the stream, whose positions are then taken in ``read``. Raises ConfigError, SourceError."""
         self._listener = cast(SnapshotListener, listener)
-        first = not await checkpoints.all()
-        await self._feed.prepare(once=self._once, first=first)
-        if self._feed.active:
-            self._stream.pin_exactly()
+        self._first = not await checkpoints.all()
+        self._stream.pin_exactly()
         await self._stream.open(listener, checkpoints)
-        if self._feed.active and self._feed.scanner.whole_state_at_once:
+        if self._feed.scanner.whole_state_at_once:
             self._held = True
             await self._stream.pause()
 
     async def read(self, records_max: int, wait_s: float) -> Sequence[RecordBatch] | None:
         """Changes of the stream and pages of the table."""
+        if not self._feed.prepared and not await self._prepare():
+            return []
         if not self._feed.active:
             return None if self._stream_over else await self._stream.read(records_max, wait_s)
         assert self._listener is not None
@@ -148,6 +150,14 @@ class SnapshotThenStream:
             self._stream_over = True
         await self._feed.wait(wait_s)
         return []
+
+    async def _prepare(self) -> bool:
+        """Before the stream is read for the first time, which takes its positions."""
+        if not await prepare(self._feed, self._clock, once=self._once, first=self._first):
+            return False
+        if not self._feed.active:
+            await self._let_go()
+        return True
 
     async def _let_go(self) -> None:
         if self._held:
@@ -204,13 +214,15 @@ class SnapshotAlone:
         return None
 
     async def open(self, listener: ShardListener, checkpoints: CheckpointStore) -> None:
-        """Go on with an unfinished snapshot or begin a new one."""
+        """Go on with an unfinished snapshot or begin a new one, in ``read``."""
         self._listener = cast(SnapshotListener, listener)
-        await self._feed.prepare(once=False, first=False)
 
     async def read(self, records_max: int, wait_s: float) -> Sequence[RecordBatch] | None:
         """Pages of the table; None when all of it is finished."""
         assert self._listener is not None
+        if not self._feed.prepared:
+            await prepare(self._feed, self._clock, once=False, first=False)
+            return []
         if not self._feed.begun:
             await begin(self._feed, self._clock)
             return []
@@ -237,6 +249,17 @@ class SnapshotAlone:
     async def close(self) -> None:
         """End all that is under way."""
         await self._feed.close()
+
+
+async def prepare(feed: SnapshotFeed, clock: Clock, *, once: bool, first: bool) -> bool:
+    """See what is to be done; says whether that is known. What may pass is tried again at the next call."""
+    try:
+        await feed.prepare(once=once, first=first)
+    except CheckpointError as error:
+        log.warning("the snapshot cannot be prepared, trying again", error=str(error))
+        await clock.sleep(AGAIN_S)
+        return False
+    return True
 
 
 async def begin(feed: SnapshotFeed, clock: Clock) -> None:

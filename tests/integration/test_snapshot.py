@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import pytest
 
 from tests.daemon import DaemonProcess, wait_until
 from tests.integration.table_harness import CREDENTIALS, Table, embedded, indexed
-from tests.servers.dynamodb_local import DynamoDBLocal
+from tests.servers.dynamodb_local import DynamoDBLocal, running_dynamodb_local
 from tests.servers.opensearch import OpenSearchServer
+from tests.servers.process import ServerMissing
 
 FULL = os.environ.get("MILLRACE_CHAOS") == "full"
 ITEMS = 100_000 if FULL else 20_000
@@ -23,9 +25,20 @@ ITEMS = 100_000 if FULL else 20_000
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(1800 if FULL else 300)]
 
 
+@pytest.fixture(scope="module")
+def dynamodb() -> Iterator[DynamoDBLocal]:
+    """One of our own, in memory: a table of many items is to be written."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(running_dynamodb_local(in_memory=True))
+        except ServerMissing as missing:
+            pytest.skip(str(missing))
+        yield server
+
+
 @pytest.fixture
-def table(dynamodb_local: DynamoDBLocal) -> Iterator[Table]:
-    made = Table(dynamodb_local)
+def table(dynamodb: DynamoDBLocal) -> Iterator[Table]:
+    made = Table(dynamodb)
     yield made
     made.client.delete_table(TableName=made.name)
 
