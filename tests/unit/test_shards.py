@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import pytest
 
 from connector.change import ShardId
-from connector.checkpoints.protocol import Checkpoint
+from connector.checkpoints.protocol import SHARD_END, Checkpoint
 from connector.delivery.ledger import Ledger, Segment
 from connector.errors import CheckpointError, CheckpointLost
 from connector.shards import Shards
@@ -125,6 +125,45 @@ async def test_a_drain_is_bounded_and_what_is_not_finished_by_then_is_not_saved(
     await desk.shards.save()
     await desk.shards.save([book])
     assert desk.store.saved == {"log/0": Checkpoint(10, 10)}, "what is let go is never saved again"
+
+
+@simulated
+async def test_a_shard_that_was_read_to_its_end_is_ended_when_all_of_it_is_finished_and_not_before(
+    clock: SimulatedClock,
+) -> None:
+    desk = Desk(clock)
+    (book,) = await desk.assign("log/0")
+    segment = desk.read(book, 10)
+    desk.read(book, SHARD_END, finished=True)
+    assert await desk.shards.ended(["log/0"]) == {}
+    assert list(desk.shards.owned) == ["log/0"]
+    assert desk.store.saved == {}
+    desk.finish(segment)
+    assert await desk.shards.ended(["log/0", "log/7"]) == {"log/0": book.watermark}
+    assert desk.store.saved["log/0"].position == SHARD_END
+    assert not desk.shards.owned
+
+
+@simulated
+async def test_an_end_that_cannot_be_saved_is_none(clock: SimulatedClock) -> None:
+    desk = Desk(clock)
+    (book,) = await desk.assign("log/0")
+    desk.read(book, SHARD_END, finished=True)
+    desk.store.failures = [CheckpointError("down")]
+    assert await desk.shards.ended(["log/0"]) == {}
+    assert list(desk.shards.owned) == ["log/0"]
+    desk.store.failures = [CheckpointLost("theirs", shards=["log/0"])]
+    assert await desk.shards.ended(["log/0"]) == {}
+    assert await desk.shards.ended(["log/0"]) == {}, "a lost shard is nobody's to end here"
+
+
+@simulated
+async def test_a_shard_that_was_not_read_to_its_end_is_not_ended(clock: SimulatedClock) -> None:
+    desk = Desk(clock)
+    (book,) = await desk.assign("log/0")
+    desk.read(book, 10, finished=True)
+    assert await desk.shards.ended(["log/0"]) == {}
+    assert desk.store.saved == {}
 
 
 @simulated

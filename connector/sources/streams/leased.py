@@ -10,12 +10,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from connector.change import ShardId
 from connector.checkpoints.protocol import SHARD_END, Checkpoint
 from connector.clock import Clock
-from connector.errors import CheckpointLost, ConfigError
+from connector.errors import CheckpointError, CheckpointLost, SourceError
 from connector.leases.config import LeaseTerms
 from connector.leases.keeper import Keeper
 from connector.leases.protocol import Lease, LeaseStore
 from connector.sources.streams.ownership import Reading
 from connector.sources.streams.positions import TRIM_HORIZON, from_words, to_words
+
+TRY_AGAIN_S = 0.5
+TRIES_AT_START = 120
 
 
 class LeasedCheckpoints:
@@ -150,10 +153,17 @@ class LeasedOwner:
         self._reading = reading
         self._checkpoints.keeper = self._keeper
         self._checkpoints.children = reading.children
-        await self._keeper.look()
-        if self._keeper.last_error:
-            raise ConfigError(f"the leases cannot be read: {self._keeper.last_error}", path=("leases",))
+        for tries_left in reversed(range(TRIES_AT_START)):
+            try:
+                self._rows = await self._checkpoints.all()
+                break
+            except CheckpointError as error:
+                if not tries_left:
+                    raise SourceError(f"the leases cannot be read: {error}") from error
+            await self._clock.sleep(TRY_AGAIN_S)
+        self._seen = self._keeper.rows  # what was read just now is newer
         self._keeping = asyncio.ensure_future(self._keeper.run())
+        await asyncio.sleep(0)  # lets it begin
 
     async def place(self, shards: Mapping[ShardId, Checkpoint], parents: Callable[[ShardId], list[ShardId]]) -> None:
         """Rows for these, where there are none."""
@@ -211,9 +221,22 @@ class LeasedOwner:
     # What the keeper tells.
 
     async def gained(self, leases: Sequence[Lease]) -> None:
-        """Read these."""
-        rows = {lease.key: lease for lease in leases if self._keeper.owns(lease.key)}
-        await self._reading.begin(checkpoints_of(rows, self._clock))
+        """Read these. A child's clock begins with its parents' last word, which a look of just before may lack."""
+        while ours := [lease for lease in leases if self._keeper.owns(lease.key)]:
+            try:
+                self._rows = rows = await self._checkpoints.all()
+            except CheckpointError:
+                await self._clock.sleep(TRY_AGAIN_S)
+                continue
+            now_ms = self._clock.now_ms()
+            clocks = {
+                lease.key: max(lease.clock, *(rows[parent].clock for parent in lease.parents if parent in rows), 0)
+                for lease in ours
+            }
+            await self._reading.begin(
+                {lease.key: Checkpoint(from_words(lease.checkpoint, now_ms), clocks[lease.key]) for lease in ours}
+            )
+            return
 
     async def lost(self, keys: Collection[ShardId]) -> None:
         """Stop at once."""

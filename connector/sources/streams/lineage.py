@@ -29,6 +29,8 @@ class _Known(msgspec.Struct):
     listed_first: int = -1
     """The number of the pass that first saw it; -1: known from a checkpoint only."""
     listed_last: int = -1
+    known_since: int = 0
+    """The number of the pass in which it became known."""
     remembered: bool = False
     """It had a checkpoint when the process began."""
     begun: bool = False
@@ -97,9 +99,16 @@ class Lineage:
         """What may begin now and has not, in the order of the listing."""
         return [known.id for known in self._known.values() if self._may_begin(known)]
 
+    def know(self, shard: str) -> _Known:
+        """A shard that has a checkpoint, perhaps by another replica that found it before us."""
+        known = self._known.get(shard)
+        if known is None:
+            known = self._known[shard] = _Known(shard, remembered=True, known_since=self.passes)
+        return known
+
     def begin(self, shard: str) -> None:
         """Its reading has begun, here or by another owner."""
-        self._known[shard].begun = True
+        self.know(shard).begun = True
 
     def unbegin(self, shard: str) -> None:
         """Its reading was given up before its end (a lost lease)."""
@@ -107,9 +116,7 @@ class Lineage:
 
     def finish(self, shard: str, now_ms: int) -> None:
         """Every record of it is finished and its end is saved."""
-        known = self._known.get(shard)
-        if known is None:
-            known = self._known[shard] = _Known(shard, remembered=True)
+        known = self.know(shard)
         if known.finished_ms is None:
             known.finished_ms = now_ms
 
@@ -144,8 +151,12 @@ class Lineage:
         return [known.id for known in self._listed()]
 
     def roots(self) -> list[str]:
-        """The listed shards of which no parent is listed."""
-        return [known.id for known in self._listed() if not any(self._is_listed(parent) for parent in known.parents)]
+        """The listed shards of which no parent is listed, as far as two listings have shown it."""
+        return [
+            known.id
+            for known in self._listed()
+            if self._looked_twice(known) and not any(self._is_listed(parent) for parent in known.parents)
+        ]
 
     def open_heads(self) -> tuple[list[str], list[str]]:
         """For ``start: latest``: the shards that are open and do not go on from one that was open in this listing;
@@ -253,7 +264,7 @@ class Lineage:
         return self.passes - known.listed_first >= PASSES_TO_BELIEVE
 
     def _vanished(self, known: _Known) -> bool:
-        return self.passes - 1 - known.listed_last >= PASSES_TO_BELIEVE
+        return self.passes - 1 - max(known.listed_last, known.known_since - 1) >= PASSES_TO_BELIEVE
 
     def _is_listed(self, shard: str) -> bool:
         known = self._known.get(shard)

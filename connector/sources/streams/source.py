@@ -64,6 +64,8 @@ class StreamSource:
         self._paused = False
         self._owned: dict[ShardId, tuple[Followed, str]] = {}
         self._ending: set[ShardId] = set()
+        self._too_early: dict[ShardId, Checkpoint] = {}
+        """Ours, but of a stream that is not found yet."""
         self._rows_seen: Mapping[ShardId, Checkpoint] | None = None
         self._lost = 0
         self._clock_before = 0
@@ -167,8 +169,10 @@ class StreamSource:
 
     async def begin(self, shards: Mapping[ShardId, Checkpoint]) -> None:
         """Read these shards, from these checkpoints on."""
-        found = {each.stream.name: each for each in self._finder.discovery.followed.values()}
-        shards = {shard: one for shard, one in shards.items() if shard.rpartition("/")[0] in found}
+        found = self._finder.discovery.followed
+        # Another replica may have found a stream before us, and its shards been handed to us.
+        self._too_early |= {shard: one for shard, one in shards.items() if shard.rpartition("/")[0] not in found}
+        shards = {shard: one for shard, one in shards.items() if shard not in self._too_early}
         if not shards:
             return
         rows = self._opened.rows
@@ -223,6 +227,8 @@ class StreamSource:
     def _stop(self, shards: Collection[ShardId]) -> list[ShardId]:
         ours = [shard for shard in shards if shard in self._owned]
         self._poller.remove(ours)
+        for shard in shards:
+            self._too_early.pop(shard, None)
         for shard in ours:
             followed, id_ = self._owned.pop(shard)
             followed.lineage.unbegin(id_)
@@ -271,8 +277,11 @@ class StreamSource:
             return
         owner, lineage, stream = self._opened, followed.lineage, followed.stream
         for shard, one in owner.rows.items():
-            if one.position == SHARD_END and shard.startswith(f"{stream.name}/"):
-                lineage.finish(shard.rpartition("/")[2], self._clock.now_ms())  # perhaps by another replica
+            name, _, id_ = shard.rpartition("/")
+            if name == stream.name:
+                lineage.know(id_)
+                if one.position == SHARD_END:
+                    lineage.finish(id_, self._clock.now_ms())  # perhaps by another replica
         if followed.gone:
             lineage.close()
         if not followed.placed and (followed.gone or lineage.passes >= PASSES_TO_BELIEVE):
@@ -282,6 +291,9 @@ class StreamSource:
         for orphan in lineage.orphans():
             self._lose(f"{stream.shard(orphan)}: the shard before it is gone and was never read to its end")
             lineage.forgive(orphan)
+        if self._too_early:
+            early, self._too_early = self._too_early, {}
+            await self.begin(early)
         await owner.offer([stream.shard(id_) for id_ in lineage.startable()], self._parents)
         if old := lineage.forgettable(self._clock.now_ms(), round(self.retention_s * 1000)):
             await owner.forget([stream.shard(id_) for id_ in old])

@@ -14,6 +14,7 @@ from connector.checkpoints.protocol import SHARD_END
 from connector.delivery.policy import RoutePolicy
 from connector.pipeline import PipelineOptions
 from connector.sources.streams.options import StreamOptions
+from tests.simulation.lease_table import Rows
 from tests.simulation.loop import SimulatedClock, SimulatedLoop, run
 from tests.simulation.streams.model import ApiFaults, ModelStreams
 from tests.simulation.streams.process import StreamProcess
@@ -97,7 +98,7 @@ def make_faults(chance: random.Random) -> Faults:
 class History:
     """Plays one seed."""
 
-    def __init__(self, seed: int, shape: Shape | None = None) -> None:
+    def __init__(self, seed: int, shape: Shape | None = None, *, replicas: int = 0) -> None:
         self.chance = chance = random.Random(seed)
         self.loop = SimulatedLoop()
         self.clock = SimulatedClock(self.loop)
@@ -107,7 +108,10 @@ class History:
         self.timestamps = chance.random() < 0.5
         self.policies = {route: self._policy() for route in self.world.routes}
         self.told = Told(seed, len(self.truth.events), len(self.truth.shards), len(self.truth.streams))
-        self.process: StreamProcess | None = None
+        self.processes: list[StreamProcess] = []
+        self.rows: Rows | None = {} if replicas else None
+        """The table of leases, where replicas share the shards."""
+        self._replicas = max(1, replicas)
 
     def play(self) -> Told:
         """Run to the end and check the promise. Raises BrokenPromise (or any other AssertionError)."""
@@ -115,7 +119,8 @@ class History:
         return self.told
 
     async def _play(self) -> None:
-        self._start()
+        for _ in range(self._replicas):
+            self._start()
         until = self.truth.end_s
         troubles = self.chance.randint(0, 8)
         for moment in sorted(self.chance.random() * until for _ in range(troubles)):
@@ -125,7 +130,8 @@ class History:
         self.world.faults.calm = True
         self.model.down = ""
         await self._come_to_rest()
-        await self._stop()
+        for process in list(self.processes):
+            await self._stop(process)
         self._check_end()
         self.told.calls = sum(self.model.calls.values())
         self.told.forgotten = len(self.model.forgotten)
@@ -167,7 +173,7 @@ class History:
             bytes_ahead=chance.choice([1, 1_000_000]),
         )
         name = f"process-{self.told.starts}"
-        self.process = StreamProcess(
+        process = StreamProcess(
             name,
             self.model,
             policies=self.policies,
@@ -175,35 +181,36 @@ class History:
             stream=stream,
             clock=self.clock,
             timestamps=self.timestamps,
+            rows=self.rows,
         )
+        self.processes.append(process)
 
-    async def _stop(self) -> None:
-        process, self.process = self.process, None
-        if process is not None:
-            process.pipeline.stop()
-            await process.task
+    async def _stop(self, process: StreamProcess) -> None:
+        self.processes.remove(process)
+        process.pipeline.stop()
+        await process.task
 
     async def _watch(self, seconds: float) -> None:
         """Let time pass, looking at the books on the way."""
         until = self.loop.time() + seconds
         while self.loop.time() < until:
             await asyncio.sleep(min(1.0, max(until - self.loop.time(), 0.001)))
-            if (process := self.process) is not None:
+            for process in self.processes:
                 process.ledgers_balance()
                 if process.task.done():
                     process.task.result()
                     raise BrokenPromise("the pipeline ended by itself")
 
     async def _trouble(self) -> None:
+        process = self.chance.choice(self.processes)
         match self.chance.choice(["crash", "crash", "stop", "denied"]):
             case "crash":
-                process, self.process = self.process, None
-                assert process is not None
+                self.processes.remove(process)
                 await process.kill()
                 await self._watch(self.chance.random() * 5)
                 self._start()
             case "stop":
-                await self._stop()
+                await self._stop(process)
                 await self._watch(self.chance.random() * 5)
                 self._start()
             case "denied":
@@ -216,8 +223,7 @@ class History:
         while left := self._left():
             await self._watch(1.0)
             if self.loop.time() > until:
-                process = self.process
-                said = process.source.last_error if process else ""
+                said = [process.source.last_error for process in self.processes]
                 raise BrokenPromise(f"stuck: {left} are not finished; {self.world.checkpoints}; {said!r}")
 
     def _left(self) -> list[str]:

@@ -67,7 +67,6 @@ class ModelStreams:
         """While set, every call fails of this."""
         self.forgotten: set[str] = set()
         """Shards whose checkpoints were deleted."""
-        self._left_out: set[str] = set()
         self._by_name = truth.shards
 
     def streams(self) -> list[TrueStream]:
@@ -84,7 +83,9 @@ class ModelStreams:
                 return stream
         raise NotFound(f"no stream {name}")
 
-    def listed(self, stream: TrueStream, after: str | None, chance: random.Random) -> tuple[list[TrueShard], bool]:
+    def listed(
+        self, stream: TrueStream, after: str | None, chance: random.Random, left_out: set[str]
+    ) -> tuple[list[TrueShard], bool]:
         """A page of the listing, and whether there is more."""
         now = self.now_s()
         there = [
@@ -93,14 +94,14 @@ class ModelStreams:
             if shard.opened_s <= now < shard.closed_s + self.faults.retention_s and (after is None or shard.id > after)
         ]
         page = there[: self.faults.page_shards]
-        kept = [shard for shard in page if shard is page[-1] or not self._leave_out(shard, chance)]
+        kept = [shard for shard in page if shard is page[-1] or not self._leave_out(shard, chance, left_out)]
         return kept, len(there) > len(page)
 
-    def _leave_out(self, shard: TrueShard, chance: random.Random) -> bool:
-        if shard.name in self._left_out or self.calm or chance.random() >= self.faults.unlisted:
-            self._left_out.discard(shard.name)
+    def _leave_out(self, shard: TrueShard, chance: random.Random, left_out: set[str]) -> bool:
+        if shard.name in left_out or self.calm or chance.random() >= self.faults.unlisted:
+            left_out.discard(shard.name)
             return False
-        self._left_out.add(shard.name)
+        left_out.add(shard.name)
         return True
 
     @property
@@ -130,6 +131,22 @@ class ModelStreams:
             if one.name not in self.forgotten and (saved is None or saved.position != SHARD_END):
                 raise BrokenPromise(f"{shard.name} is begun before {one.name} is finished ({saved})")
 
+    def forget(self, shards: Sequence[str]) -> None:
+        """Checkpoints are deleted: only of what is finished, is listed no more, and has finished children."""
+        for name in shards:
+            shard, saved = self._by_name[name], self.world.checkpoints.get(name)
+            if saved is None or saved.position != SHARD_END:
+                raise BrokenPromise(f"{name} is forgotten before it is finished")
+            if shard.closed_s + self.faults.retention_s > self.now_s():
+                raise BrokenPromise(f"{name} is forgotten while it is listed")
+            for child in self.truth.shards.values():
+                if child.stream == shard.stream and shard.id in child.parents and child.name not in self.forgotten:
+                    end = self.world.checkpoints.get(child.name)
+                    if end is None or end.position != SHARD_END:
+                        raise BrokenPromise(f"{name} is forgotten before its child {child.name} is finished")
+            self.forgotten.add(name)
+            del self.world.checkpoints[name]
+
 
 class ModelApi:
     """One process' view of the service."""
@@ -140,6 +157,7 @@ class ModelApi:
         self.has_timestamps = timestamps
         self._model = model
         self._alive = alive
+        self._left_out: set[str] = set()
         self._chance = chance
 
     async def open(self) -> None:
@@ -155,7 +173,7 @@ class ModelApi:
     async def describe(self, stream: Stream, after: str | None) -> ShardPage:
         await self._call("describe")
         true = self._model.stream(stream.name)
-        page, more = self._model.listed(true, after, self._chance)
+        page, more = self._model.listed(true, after, self._chance, self._left_out)
         now = self._model.now_s()
         return ShardPage(
             [StreamShard(shard.id, shard.parents, shard.closed_s <= now) for shard in page],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 from pydantic import BaseModel
@@ -14,14 +14,21 @@ from connector.checkpoints.protocol import SHARD_END, Checkpoint, CheckpointStor
 from connector.clock import Clock
 from connector.codecs.protocol import Decoded
 from connector.delivery.policy import RoutePolicy
-from connector.errors import CheckpointError
+from connector.errors import CheckpointError, CheckpointLost
+from connector.leases.config import LeaseTerms
+from connector.leases.protocol import Lease, Progress
 from connector.pipeline import Pipeline, PipelineOptions, RoutePlan
 from connector.sources.protocol import SourceContext
+from connector.sources.streams.leased import share
 from connector.sources.streams.options import StreamOptions
+from connector.sources.streams.positions import from_words
 from connector.sources.streams.source import StreamSource
+from tests.simulation.lease_table import LeaseTable, Rows
 from tests.simulation.parts import Life, ModelCodec, ModelLetters, ModelSink, NoConfig, sieve_for
 from tests.simulation.streams.model import ModelApi, ModelStreams
 from tests.simulation.world import BrokenPromise
+
+LEASE_S = 6.0
 
 
 class ModelStore:
@@ -50,19 +57,7 @@ class ModelStore:
     async def reset(self, shards: Sequence[ShardId]) -> None:
         """Only what is finished, with finished children, and listed no more, may be forgotten."""
         await self._call()
-        for shard in shards:
-            true = self._model.truth.shards[shard]
-            if self._world.checkpoints[shard].position != SHARD_END:
-                raise BrokenPromise(f"{shard} is forgotten before it is finished")
-            if true.closed_s + self._model.faults.retention_s > self._model.now_s():
-                raise BrokenPromise(f"{shard} is forgotten while it is listed")
-            for child in self._model.truth.shards.values():
-                if child.stream == true.stream and true.id in child.parents:
-                    saved = self._world.checkpoints.get(child.name)
-                    if child.name not in self._model.forgotten and (saved is None or saved.position != SHARD_END):
-                        raise BrokenPromise(f"{shard} is forgotten before its child {child.name} is finished")
-            self._model.forgotten.add(shard)
-            del self._world.checkpoints[shard]
+        self._model.forget(shards)
 
     async def close(self) -> None:
         pass
@@ -73,6 +68,63 @@ class ModelStore:
         self._life.check()
         if self._world.faults.strike(self._world.faults.checkpoint_fails):
             raise CheckpointError("the store is down")
+
+
+class ModelLeases(LeaseTable):
+    """The replicas' table. What it takes is held to the promise, as what a single process saves is."""
+
+    def __init__(self, model: ModelStreams, life: Life, rows: Rows) -> None:
+        super().__init__(rows)
+        self._model = model
+        self._life = life
+
+    async def all(self) -> Mapping[ShardId, Lease]:
+        await self._call()
+        return await super().all()
+
+    async def create(self, leases: Sequence[Lease]) -> None:
+        await self._call()
+        await super().create(leases)
+
+    async def take(self, lease: Lease, owner: str) -> Lease | None:
+        await self._call()
+        return await super().take(lease, owner)
+
+    async def renew(self, leases: Sequence[Lease]) -> Mapping[ShardId, Lease]:
+        await self._call()
+        return await super().renew(leases)
+
+    async def save(self, owner: str, progress: Mapping[ShardId, Progress]) -> None:
+        await self._call()
+        try:
+            await super().save(owner, progress)
+        except CheckpointLost as error:
+            self._note({key: one for key, one in progress.items() if key not in error.shards})
+            raise
+        self._note(progress)
+
+    async def finish(self, lease: Lease, *, clock: int, children: Collection[ShardId], ended_ms: int) -> None:
+        await self._call()
+        await super().finish(lease, clock=clock, children=children, ended_ms=ended_ms)
+        self._model.world.save(self._life.name, {lease.key: Checkpoint(SHARD_END, clock)})
+
+    async def delete(self, leases: Sequence[Lease]) -> None:
+        await self._call()
+        self._model.forget([lease.key for lease in leases if lease.key in self.rows])
+        await super().delete(leases)
+
+    def _note(self, progress: Mapping[ShardId, Progress]) -> None:
+        self._model.world.save(
+            self._life.name,
+            {key: Checkpoint(from_words(one.checkpoint, 1), one.clock) for key, one in progress.items()},
+        )
+
+    async def _call(self) -> None:
+        self._life.check()
+        await asyncio.sleep(self._model.world.faults.chance.random() * 0.02)
+        self._life.check()
+        if self._model.world.faults.strike(self._model.world.faults.checkpoint_fails / 3):
+            raise CheckpointError("the lease table is down")
 
 
 class TimedCodec(ModelCodec):
@@ -93,6 +145,14 @@ class ModelStreamSource(StreamSource):
     def own_checkpoints(self) -> CheckpointStore | None:
         return None
 
+    async def begin(self, shards: Mapping[ShardId, Checkpoint]) -> None:
+        for shard in shards:
+            self.read_so_far.pop(shard, None)
+        await super().begin(shards)
+
+    read_so_far: dict[ShardId, Position]
+    """By shard, as far as it was read since it was ours the last time."""
+
 
 class StreamProcess:
     """A pipeline with its own life and memory."""
@@ -107,20 +167,27 @@ class StreamProcess:
         stream: StreamOptions,
         clock: Clock,
         timestamps: bool,
+        rows: Rows | None = None,
     ) -> None:
         world = model.world
         chance = random.Random(world.faults.chance.random())
         self.life = Life(name)
         api = ModelApi(model, self.life.check, chance, timestamps=timestamps)
         context = SourceContext(pipeline=pipeline.name, clock=clock)
-        self.source = ModelStreamSource(api, stream, context, chance)
-        self.read: dict[ShardId, Position] = {}
+        store: CheckpointStore = ModelStore(model, self.life)
+        owner = None
+        if rows is not None:
+            store, owner = share(
+                LeaseTerms(duration=LEASE_S, handover=20.0), ModelLeases(model, self.life, rows), clock, chance
+            )
+        self.source = ModelStreamSource(api, stream, context, chance, owner)
+        self.source.read_so_far = {}
         self.pipeline = Pipeline(
             options=pipeline,
-            source=Watched(self.source, self.read),
+            source=Watched(self.source),
             source_type="model",
             codec=TimedCodec(world),
-            checkpoints=ModelStore(model, self.life),
+            checkpoints=store,
             dead_letters=ModelLetters(world, self.life),
             routes=[
                 RoutePlan(
@@ -157,9 +224,8 @@ class Watched:
 
     config_model: ClassVar[type[BaseModel]] = NoConfig
 
-    def __init__(self, source: ModelStreamSource, read: dict[ShardId, Position]) -> None:
+    def __init__(self, source: ModelStreamSource) -> None:
         self._source = source
-        self._read = read
         self.own_checkpoints = source.own_checkpoints
         self.open, self.close = source.open, source.close
         self.pause, self.resume, self.ends = source.pause, source.resume, source.ends
@@ -172,11 +238,11 @@ class Watched:
         batches = await self._source.read(records_max, wait_s)
         assert sum(len(batch.records) for batch in batches or ()) <= records_max
         for batch in batches or ():
-            before = self._read.get(batch.shard, 0)
+            before = self._source.read_so_far.get(batch.shard, 0)
             positions = [record.position for record in batch.records]
             if positions != sorted(set(positions)) or (positions and positions[0] < before):
                 raise BrokenPromise(f"{batch.shard} was read out of order")
             if before == SHARD_END:
                 raise BrokenPromise(f"{batch.shard} was read behind its end")
-            self._read[batch.shard] = batch.next_position
+            self._source.read_so_far[batch.shard] = batch.next_position
         return batches

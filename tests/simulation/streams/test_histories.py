@@ -22,6 +22,15 @@ def test_nothing_is_lost_reordered_or_begun_before_its_turn(first: int) -> None:
             pytest.fail(f"seed {seed}: {error}\nagain: python -m tests.simulation.streams {seed}")
 
 
+@pytest.mark.parametrize("first", range(FIRST, FIRST + COUNT // 4, A_GROUP))
+def test_replicas_share_the_shards_and_keep_the_promise_together(first: int) -> None:
+    for seed in range(first, min(first + A_GROUP, FIRST + COUNT // 4)):
+        try:
+            History(seed, replicas=2 + seed % 2).play()
+        except Exception as error:
+            pytest.fail(f"seed {seed}: {error}\nagain: python -m tests.simulation.streams {seed}")
+
+
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_seven_hundred_shards_are_found_and_read_though_the_listing_is_slow_and_fails(seed: int) -> None:
     shape = Shape(shards=700, writes=1400, keys=1000, bursts=1, burst_s=30.0, turnover_every_s=0.5)

@@ -72,6 +72,24 @@ def test_one_listing_that_lacks_a_parent_does_not_let_its_child_begin() -> None:
     assert lineage.startable() == ["a"]
 
 
+def test_a_shard_that_only_one_listing_has_shown_is_no_root_yet() -> None:
+    lineage = listed(Lineage({}, whole=False), shard("a", closed=True))
+    listed(lineage, shard("a", closed=True), shard("c", "b"))
+    assert lineage.roots() == ["a"]
+    lineage.settle(lineage.roots())
+    assert lineage.startable() == ["a"]
+    listed(lineage, shard("a", closed=True), shard("b", "a", closed=True), shard("c", "b"))
+    assert lineage.startable() == ["a"], "b was there all the time"
+
+
+def test_a_shard_that_another_replica_found_first_is_not_missed_before_two_listings_of_ours() -> None:
+    lineage = a_lineage(shard("a"))
+    lineage.begin("b")
+    assert not lineage.vanished("b")
+    listed(lineage, shard("a"), times=2)
+    assert lineage.vanished("b")
+
+
 def test_a_later_shard_whose_parent_was_never_seen_is_an_orphan_and_begins_only_when_that_is_forgiven() -> None:
     lineage = a_lineage(shard("a"))
     listed(lineage, shard("a"), shard("c", "b"), times=2)
@@ -123,13 +141,13 @@ def test_a_lost_shard_may_begin_again() -> None:
 def test_a_stream_is_over_when_two_listings_say_so_and_all_is_finished() -> None:
     lineage = a_lineage(shard("a", closed=True))
     lineage.finish("a", 0)
-    listed(lineage, shard("a", closed=True), ended=True)
-    assert not lineage.over
-    assert lineage.needs_pass
-    listed(lineage, shard("a", closed=True), shard("b", closed=True), ended=True)
-    assert not lineage.over, "the first listing was without b"
+    seen = []
+    for shards in ([shard("a", closed=True)], [shard("a", closed=True), shard("b", closed=True)]):
+        listed(lineage, *shards, ended=True)
+        seen.append((lineage.over, lineage.unread()))
     lineage.finish("b", 0)
-    assert lineage.over
+    seen.append((lineage.over, lineage.unread()))
+    assert seen == [(False, []), (False, ["b"]), (True, [])], "the first listing was without b"
 
 
 def test_children_are_expected_after_an_end() -> None:
