@@ -11,7 +11,7 @@ import typer
 from connector.cli import replaying
 from connector.cli.exit_codes import ExitCode
 from connector.cli.letters import ID_SHOWN
-from connector.cli.replaying import opened
+from connector.cli.replaying import letters_of, opened
 from connector.cli.selecting import (
     AsJson,
     ConfigFile,
@@ -65,16 +65,18 @@ def list_letters(
     """List dead letters, in the order in which they were written. With `--json`, one line a letter."""
     from connector.cli.console import complain, console, say
     from connector.cli.letters import envelope, route_shown, table_of, time_shown
+    from connector.deadletter.protocol import LettersUnreadable
     from connector.observe.escape import escape_text
 
     selection = _selection(route=route, reason=reason, key=key)
+    unreadable: list[str] = []
     columns = dict.fromkeys(("id", "route", "key", "reason", "last failed", "state"), False)
 
     async def main() -> None:
         for name, pipeline_config in load_pipelines(config, pipeline).items():
             table, left_off = table_of(f"dead letters of {name}", columns), 0
-            async with opened(name, pipeline_config) as destination:
-                async for stored in destination.letters(include_done=everything):
+            try:
+                async for stored in letters_of(name, pipeline_config, include_done=everything):
                     letter = stored.letter
                     if not selection.matches(letter):
                         continue
@@ -87,6 +89,10 @@ def list_letters(
                     what = (letter.id[:ID_SHOWN], route_shown(letter.route), letter.key or "")
                     why = (f"{letter.kind}/{letter.code}", time_shown(letter.last_failed_ms), state)
                     table.add_row(*map(escape_text, (*what, *why)))
+            except LettersUnreadable as error:
+                complain(f"{name}: {error}")
+                unreadable.append(name)
+                continue
             if table.row_count and not as_json:
                 console().print(table)
             elif not as_json:
@@ -95,6 +101,8 @@ def list_letters(
                 complain(f"{name}: {left_off} more (--limit)")
 
     asyncio.run(main())
+    if unreadable:
+        raise typer.Exit(ExitCode.FAILURE)
 
 
 def show(

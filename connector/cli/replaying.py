@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from connector.config.models import PipelineConfig
-    from connector.deadletter.protocol import DeadLetters
+    from connector.deadletter.protocol import DeadLetters, StoredLetter
     from connector.deadletter.report import ReplayReport
     from connector.deadletter.selection import Selection
 
@@ -30,6 +30,13 @@ async def opened(name: str, config: PipelineConfig) -> AsyncIterator[DeadLetters
         yield destination
     finally:
         await destination.close()
+
+
+async def letters_of(name: str, config: PipelineConfig, *, include_done: bool) -> AsyncIterator[StoredLetter]:
+    """The letters of a pipeline's destination. Raises DeadLetterError."""
+    async with opened(name, config) as destination:
+        async for stored in destination.letters(include_done=include_done):
+            yield stored
 
 
 async def replay(name: str, config: PipelineConfig, selection: Selection, timeout_s: float) -> ReplayReport:

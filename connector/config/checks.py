@@ -13,6 +13,7 @@ from connector.config.models import Config, PipelineConfig, RouteConfig
 from connector.config.secrets import hide, secrets_in
 from connector.config.specs import SourceSpec
 from connector.config.yaml import Path
+from connector.deadletter.protocol import is_readable
 from connector.errors import ConfigError
 from connector.filters import compile_when, needed_images_of_where
 from connector.filters.when import ALL_EVENT_NAMES
@@ -90,14 +91,22 @@ def _check_pipeline(name: str, pipeline: PipelineConfig, path: Path) -> Iterator
         )
     if pipeline.snapshot != "never" and made is not None and (why := misfit(pipeline, made)) is not None:
         yield ConfigError(why, path=(*path, "snapshot"))
-    _, errors = _make((*path, "dead_letter"), dead_letter.plugin_class, dead_letter.options, name)
+    letters, errors = _make((*path, "dead_letter"), dead_letter.plugin_class, dead_letter.options, name)
     yield from errors
-    topic = _topics(dead_letter.options) & _topics(source.options)
-    if topic and source.type == dead_letter.type and _may_be_one_place(dead_letter.options, source.options):
-        yield ConfigError(
-            f"the dead letters would go to {sorted(topic)[0]!r}, which the source reads: an endless circle",
-            path=(*path, "dead_letter"),
-        )
+    for place in (dead_letter, *getattr(dead_letter.options, "destinations", ())):
+        topic = _topics(place.options) & _topics(source.options)
+        if topic and source.type == place.type and _may_be_one_place(place.options, source.options):
+            yield ConfigError(
+                f"the dead letters would go to {sorted(topic)[0]!r}, which the source reads: an endless circle",
+                path=(*path, "dead_letter"),
+            )
+    for route_name, route in pipeline.routes.items():
+        if route.on_poison == "hold_key" and letters is not None and not is_readable(letters):
+            yield ConfigError(
+                f"hold_key needs dead letters that can be read again, and those of {dead_letter.type!r} cannot: after "
+                "a restart nobody would know which keys are held",
+                path=(*path, "routes", route_name, "on_poison"),
+            )
     for route_name, route in pipeline.routes.items():
         yield from _check_route(name, route_name, route, source, (*path, "routes", route_name))
 

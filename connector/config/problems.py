@@ -100,7 +100,7 @@ def find_spot(root: type[BaseModel], raw: Any, path: Path) -> Spot:
             kind = next((mark for mark in field.metadata if isinstance(mark, PluginKind)), None)
             here = list(_unfold(field.annotation)) if kind is None else _plugin_models(kind, raw)
         else:
-            here = [one for known in here for one in _items(known)]
+            here = [one for known in here for one in _items(known, raw)]
     return Spot(field, siblings)
 
 
@@ -123,9 +123,12 @@ def _unfold(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _items(annotation: Any) -> Iterator[Any]:
+def _items(annotation: Any, raw: Any) -> Iterator[Any]:
+    """What a list or a mapping holds; ``raw`` is the item as written."""
     if get_origin(annotation) is not None and (arguments := get_args(annotation)):
-        yield from _unfold(arguments[1] if get_origin(annotation) is dict and len(arguments) > 1 else arguments[0])
+        item = arguments[1] if get_origin(annotation) is dict and len(arguments) > 1 else arguments[0]
+        kind = next((mark for mark in getattr(item, "__metadata__", ()) if isinstance(mark, PluginKind)), None)
+        yield from _unfold(item) if kind is None else _plugin_models(kind, raw)
 
 
 def _child(raw: Any, part: str | int) -> Any:

@@ -182,6 +182,8 @@ def secrets_in(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:
             yield from secrets_in(item)
+    elif hasattr(value, "for_show"):
+        yield from secrets_in(value.for_show())
 
 
 def redacted(error: ConfigError, filled: Filled) -> ConfigError:

@@ -251,18 +251,26 @@ def inherit_from_source(pipeline: Any) -> Any:
 
     A dead-letter class may name options in ``from_source``. Where the destination and the source are of one type, those
     are taken from the source, all of them or none: who writes one means another place, which must not be sent the
-    source's credentials.
+    source's credentials. It holds for each of several ``destinations``, too.
     """
     match pipeline:
-        case {"source": {"type": str(name), **source}, "dead_letter": {"type": str(same), **written}} if name == same:
-            plugin = plugins.dead_letters().get(name)
+        case {"source": dict(source), "dead_letter": {"destinations": list(several), **rest}}:
+            inherited = [_inherited(source, one) for one in several]
+            return {**pipeline, "dead_letter": {**rest, "destinations": inherited}}
+        case {"source": dict(source), "dead_letter": written}:
+            return {**pipeline, "dead_letter": _inherited(source, written)}
         case _:
             return pipeline
+
+
+def _inherited(source: dict[str, Any], written: Any) -> Any:
+    if not isinstance(written, dict) or not isinstance(name := written.get("type"), str) or name != source.get("type"):
+        return written
+    plugin = plugins.dead_letters().get(name)
     try:
         shared: frozenset[str] = getattr(plugin.load(), "from_source", frozenset()) if plugin else frozenset()
     except ConfigError:
-        return pipeline  # told where the destination itself is resolved
+        return written  # told where the destination itself is resolved
     if shared & written.keys():
-        return pipeline
-    inherited = {key: source[key] for key in sorted(shared) if key in source}
-    return {**pipeline, "dead_letter": {**inherited, **pipeline["dead_letter"]}}
+        return written
+    return {**{key: source[key] for key in sorted(shared) if key in source}, **written}

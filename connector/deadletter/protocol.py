@@ -10,6 +10,7 @@ import msgspec
 from pydantic import BaseModel
 
 from connector.deadletter.envelope import DeadLetter
+from connector.errors import DeadLetterError
 
 
 class LetterState(enum.StrEnum):
@@ -28,6 +29,15 @@ class StoredLetter(msgspec.Struct, frozen=True):
     replay_outcome: str = ""
 
 
+class LettersUnreadable(DeadLetterError):
+    """The destination takes letters and cannot give them back. The message says what to do instead."""
+
+
+def is_readable(destination: object) -> bool:
+    """Whether letters can be read again where they are kept (``readable`` of a destination, true unless it says so)."""
+    return bool(getattr(destination, "readable", True))
+
+
 class DeadLetters(Protocol):
     """Keeps dead letters durably. Found by an entry point in the group ``millrace.dead_letters``.
 
@@ -37,6 +47,9 @@ class DeadLetters(Protocol):
 
     A class may have ``from_source: ClassVar[frozenset[str]]``: options (those of the connection) that are taken from a
     source of the same type where the user writes none of them (connector.config.specs.inherit_from_source).
+
+    One that cannot read its letters again (a queue) has ``readable = False``, and its ``letters`` and ``mark`` raise
+    LettersUnreadable. A route that holds keys is refused there: it could not know which.
     """
 
     config_model: ClassVar[type[BaseModel]]

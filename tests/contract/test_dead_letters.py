@@ -5,28 +5,54 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from connector.change import Record
 from connector.deadletter.envelope import ErrorKind
+from connector.deadletter.fallback import FallbackDeadLetters, FallbackDeadLettersConfig
 from connector.deadletter.file import FileDeadLetters, FileDeadLettersConfig
 from connector.deadletter.kafka import KafkaDeadLetters, KafkaDeadLettersConfig
+from connector.deadletter.postgres import PostgresDeadLetters, PostgresDeadLettersConfig
 from connector.deadletter.protocol import DeadLetters, LetterState, StoredLetter
+from connector.deadletter.s3 import S3DeadLetters, S3DeadLettersConfig
 from connector.deadletter.sqlite import SQLiteDeadLetters, SQLiteDeadLettersConfig
+from tests.contract.moto_places import a_bucket, in_moto
 from tests.coroutines import asynchronous
+from tests.servers.moto import MotoServer
 from tests.unit.deadletter.letters import letter, positions, stored
 
 MakeDestination = Callable[[str], DeadLetters]
 
 
-@pytest.fixture(params=["file", "sqlite", pytest.param("kafka", marks=pytest.mark.servers)])
+SERVERS = ("kafka", "postgres", "s3", "fallback")
+
+
+@pytest.fixture(params=["file", "sqlite", *(pytest.param(name, marks=pytest.mark.servers) for name in SERVERS)])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> MakeDestination:
     """Makes destinations of pipelines that share one place, which is empty at first."""
     if request.param == "file":
         return lambda pipeline: FileDeadLetters(FileDeadLettersConfig(path=str(tmp_path / "dead.jsonl")), pipeline)
     if request.param == "sqlite":
         return lambda pipeline: SQLiteDeadLetters(SQLiteDeadLettersConfig(path=str(tmp_path / "dead.db")), pipeline)
+    if request.param == "postgres":
+        url: str = request.getfixturevalue("postgres_database")
+        options = PostgresDeadLettersConfig.model_validate({"url": url})
+        return lambda pipeline: PostgresDeadLetters(options, pipeline)
+    if request.param == "fallback":
+        raw = [
+            {"type": "postgres", "url": request.getfixturevalue("postgres_database")},
+            {"type": "file", "path": str(tmp_path / "fallback.jsonl")},
+        ]
+        several = FallbackDeadLettersConfig.model_validate({"destinations": raw})
+        return lambda pipeline: FallbackDeadLetters(several, pipeline)
+    if request.param == "s3":
+        moto: MotoServer = request.getfixturevalue("moto_server")
+        in_moto(moto, request.getfixturevalue("monkeypatch"))
+        place = {"region": moto.region, "endpoint": moto.endpoint, "bucket": f"letters-{uuid4().hex[:12]}"}
+        a_bucket(moto, place["bucket"])
+        return lambda pipeline: S3DeadLetters(S3DeadLettersConfig.model_validate(place), pipeline)
     bootstrap: str = request.getfixturevalue("kafka").bootstrap
     topic: str = request.getfixturevalue("kafka_topic")(partitions=3, config={"max.message.bytes": "20000000"})
     config: dict[str, Any] = {"brokers": [bootstrap], "topic": topic}

@@ -33,7 +33,7 @@ from tests.simulation.world import BrokenPromise, Event, World
 
 STOP_S = 120.0
 """How long a stop may take beside its drain: a read, a save and a burial that are under way."""
-REST_S = 3600.0
+REST_S = 4 * 3600.0
 """A history that does not come to rest within so much simulated time has got stuck."""
 
 

@@ -165,3 +165,18 @@ def test_a_purge_asks_first_and_a_no_changes_nothing(place: Place, monkeypatch: 
     assert place.states() == {1: "dead"}
     assert place.run("dlq", "purge", str(place.config)) == ExitCode.OK
     assert place.states() == {1: "purged"}
+
+
+def test_letters_that_cannot_be_read_again_are_said_to_be_where_they_are(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing_to_look_for(*_: object) -> None: ...
+
+    monkeypatch.setattr("connector.deadletter.aws.AwsClient.open", nothing_to_look_for)
+    text = place.config.read_text()
+    start = text.index("{type: sqlite")
+    queue = "{type: sqs, queue: 'arn:aws:sqs:eu-central-1:123456789012:dead'}"
+    place.config.write_text(text[:start] + queue + text[text.index("\n", start) :])
+    for command in (("list",), ("replay",), ("replay", "--dry-run"), ("purge", "--yes")):
+        assert place.run("dlq", command[0], str(place.config), *command[1:]) == ExitCode.FAILURE
+        assert "the SQS queue dead, from which they cannot be listed or replayed here" in place.err

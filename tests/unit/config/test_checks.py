@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from connector import plugins
 from connector.config.load import ConfigErrors, load_all, process_options
 from tests.unit.config.fakes import CONFIG, errors_of
 
@@ -117,3 +119,59 @@ def test_files_of_a_process_that_disagree_about_it_are_refused(tmp_path: Path) -
         load_all(paths)
     admin, log = process_options(load_all(paths[:2]).values())
     assert (admin.port, log.level) == (1, "info")
+
+
+@pytest.fixture
+def real_destinations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fakes' registry, with the destinations that queue and fall back beside them."""
+    fakes = dict(plugins.dead_letters())
+    point = metadata.EntryPoint
+    for name, where in {
+        "sqs": "connector.deadletter.sqs:SQSDeadLetters",
+        "file": "connector.deadletter.file:FileDeadLetters",
+        "fallback": "connector.deadletter.fallback:FallbackDeadLetters",
+    }.items():
+        fakes[name] = plugins.Plugin(plugins.DEAD_LETTERS, name, (point(name, where, plugins.DEAD_LETTERS),))
+    monkeypatch.setattr(plugins, "dead_letters", lambda: fakes)
+
+
+SQS = "{type: sqs, queue: 'arn:aws:sqs:eu-central-1:123456789012:dead'}"
+
+
+def with_dead_letters(text: str, *, on_poison: str = "continue") -> str:
+    start = CONFIG.index("    dead_letter:")
+    changed = CONFIG[:start] + f"    dead_letter: {text}" + CONFIG[CONFIG.index("\n", start) :]
+    return changed.replace("      cache:", f"        on_poison: {on_poison}\n      cache:")
+
+
+@pytest.mark.usefixtures("real_destinations")
+def test_a_route_that_holds_keys_needs_dead_letters_that_can_be_read_again() -> None:
+    file = "{type: file, path: dead.jsonl}"
+    either = f"{{type: fallback, destinations: [{file}, {SQS}]}}"
+    files = f"{{type: fallback, destinations: [{file}, {file}]}}"
+    for destination in (SQS, either):
+        assert not errors_of(with_dead_letters(destination))
+        (error,) = errors_of(with_dead_letters(destination, on_poison="hold_key"))
+        assert "routes.search.on_poison: hold_key needs dead letters that can be read again" in error
+    assert not errors_of(with_dead_letters(files, on_poison="hold_key"))
+
+
+@pytest.mark.usefixtures("real_destinations")
+def test_what_is_wrong_inside_a_fallback_is_told_in_its_place() -> None:
+    misspelt = "{type: fallback, destinations: [{type: file, path: x}, {type: file, path: y, pth: z}]}"
+    (error,) = errors_of(with_dead_letters(misspelt))
+    assert "unknown option; did you mean 'path'? (known: type, path)" in error
+    assert "dead_letter.destinations.1" in error
+    (error,) = errors_of(with_dead_letters("{type: fallback, destinations: [{type: file, path: x}]}"))
+    assert "must have at least 2 entries" in error
+    inner = "{type: fallback, destinations: [{type: file, path: x}, {type: file, path: y}]}"
+    (error,) = errors_of(with_dead_letters(f"{{type: fallback, destinations: [{inner}, {{type: file, path: z}}]}}"))
+    assert "no fallback among its destinations" in error
+
+
+@pytest.mark.usefixtures("real_destinations")
+def test_destinations_of_a_fallback_inherit_the_source_s_connection_and_may_not_make_a_circle() -> None:
+    written = "{type: fallback, destinations: [{type: log, topic: TOPIC}, {type: file, path: x}]}"
+    assert not errors_of(with_dead_letters(written.replace("TOPIC", "orders.dlq")))
+    (error,) = errors_of(with_dead_letters(written.replace("TOPIC", "orders.changes")))
+    assert "an endless circle" in error
