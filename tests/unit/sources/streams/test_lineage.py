@@ -153,11 +153,12 @@ def test_a_stream_is_over_when_two_listings_say_so_and_all_is_finished() -> None
 def test_children_are_expected_after_an_end() -> None:
     lineage = a_lineage(shard("a", closed=True))
     lineage.begin("a")
-    assert not lineage.expects_children
+    seen = [lineage.expects_children]
     lineage.finish("a", 0)
-    assert lineage.expects_children
+    seen.append(lineage.expects_children)
     listed(lineage, shard("b", "a"))
-    assert not lineage.expects_children
+    seen.append(lineage.expects_children)
+    assert seen == [False, True, False]
     assert lineage.children("a") == ["b"]
 
 
