@@ -25,6 +25,8 @@ LINE_BYTES_MAX: Final = 16 * 1024 * 1024
 FILE_BROKE: Final = (EOFError, OSError, zlib.error, HTTPClientError, IncompleteBody)
 """What reading raises when the connection breaks in the middle of a file."""
 
+_ABSENT = msgspec.Raw()
+
 
 class _FullLine(msgspec.Struct):
     item: msgspec.Raw = msgspec.field(name="Item")
@@ -32,7 +34,7 @@ class _FullLine(msgspec.Struct):
 
 class _ChangedLine(msgspec.Struct):
     keys: msgspec.Raw = msgspec.field(name="Keys")
-    new_image: msgspec.Raw | None = msgspec.field(name="NewImage", default=None)
+    new_image: msgspec.Raw = msgspec.field(name="NewImage", default=_ABSENT)
 
 
 _full = msgspec.json.Decoder(_FullLine).decode
@@ -111,7 +113,7 @@ class DataFileReader:
             changed = _changed(line)
         except msgspec.DecodeError as error:
             raise SourceError(f"{self._file.key}: line {self.line} is not an item: {error}") from error
-        if changed.new_image is None:
+        if changed.new_image is _ABSENT:
             return Item(bytes(changed.keys), None)
         return item_with_keys(bytes(changed.new_image), self._key_names)
 
