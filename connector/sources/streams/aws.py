@@ -1,6 +1,6 @@
 """Calls of an AWS service that speaks JSON, signed by botocore and sent by aiohttp: no thread a call, and the answer's
 bytes as they came (botocore's own parser makes Python objects of every attribute of every record, which would have to
-be made into JSON again for the codec).
+be made into JSON again for the codec: measured on a page of 1,000 records and 1.3 MB, 133 ms against 3 ms).
 
 Credentials, endpoints, proxies and certificates are those of botocore's usual chain and variables.
 """
