@@ -20,12 +20,13 @@ from tests.servers.opensearch import OpenSearchServer
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests"}
 BATCH = 25
 PARTITIONS = 101
+STREAM = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
 
 
 class Table:
     """A table with a sort key and a stream, of items that have a revision."""
 
-    def __init__(self, server: DynamoDBLocal) -> None:
+    def __init__(self, server: DynamoDBLocal, *, stream: bool = True) -> None:
         self.name = f"orders-{uuid4().hex[:8]}"
         self.server = server
         self.client = boto3.client(
@@ -43,8 +44,12 @@ class Table:
                 {"AttributeName": "sk", "AttributeType": "N"},
             ],
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+            **({"StreamSpecification": STREAM} if stream else {}),
         )
+
+    def enable_stream(self) -> None:
+        """What is written from now on is in a stream."""
+        self.client.update_table(TableName=self.name, StreamSpecification=STREAM)
 
     def source(self, **options: Any) -> dict[str, Any]:
         """The pipeline's source."""
@@ -63,9 +68,10 @@ class Table:
 
     def _item(self, number: int, revision: int) -> dict[str, Any]:
         text = "x" * 60
-        return {**self._key(number), "revision": {"N": str(revision)}, "note": {"S": f"note{number} {text}"}}
+        return {**self.key(number), "revision": {"N": str(revision)}, "note": {"S": f"note{number} {text}"}}
 
-    def _key(self, number: int) -> dict[str, Any]:
+    def key(self, number: int) -> dict[str, Any]:
+        """Of the item of this number."""
         return {"pk": {"S": f"customer-{number % PARTITIONS}"}, "sk": {"N": str(number)}}
 
     def change(self, items: int, seed: int, *, changed: float = 0.2, deleted: float = 0.05) -> None:
@@ -75,9 +81,14 @@ class Table:
         first_deleted = round(items * changed)
         for place, number in sorted(enumerate(numbers), key=lambda each: chance.random()):
             if place >= first_deleted:
-                self.client.delete_item(TableName=self.name, Key=self._key(number))
+                self.client.delete_item(TableName=self.name, Key=self.key(number))
             else:
                 self.client.put_item(TableName=self.name, Item=self._item(number, seed))
+
+    def items(self) -> list[dict[str, Any]]:
+        """All items."""
+        pages = self.client.get_paginator("scan").paginate(TableName=self.name, ConsistentRead=True)
+        return [item for page in pages for item in page["Items"]]
 
     def changing(self, items: int, seeds: range) -> threading.Thread:
         """``change``, in a thread, once for each seed."""
@@ -93,11 +104,7 @@ class Table:
 
     def revisions(self) -> dict[str, int]:
         """What is in the table, by document id."""
-        found = {}
-        for page in self.client.get_paginator("scan").paginate(TableName=self.name, ConsistentRead=True):
-            for item in page["Items"]:
-                found[f"{item['pk']['S']}|{item['sk']['N']}"] = int(item["revision"]["N"])
-        return found
+        return {f"{item['pk']['S']}|{item['sk']['N']}": int(item["revision"]["N"]) for item in self.items()}
 
 
 def embedded(path: Path, index: str) -> dict[str, int]:
