@@ -233,6 +233,28 @@ def keeping_up() -> list[tuple[Panel, int, int]]:
             12,
             8,
         ),
+        (
+            table(
+                "Snapshots",
+                "The items of the source's table beside its stream: how far, at what cost, and about how long still.",
+                "running",
+                *[
+                    (name, f"max by (pipeline) (millrace_snapshot_{metric}{{{_P}}})", unit)
+                    for name, metric, unit in (
+                        ("running", "running", "short"),
+                        ("items", "items", "short"),
+                        ("of about", "expected_items", "short"),
+                        ("segments done", "done_segments", "short"),
+                        ("of", "segments", "short"),
+                        ("capacity units", "capacity_units", "short"),
+                        ("left", "left_seconds", "s"),
+                    )
+                ],
+                labels={"pipeline": "pipeline"},
+            ),
+            24,
+            5,
+        ),
     ]
 
 
