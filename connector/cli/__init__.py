@@ -14,7 +14,7 @@ import typer
 
 from connector.cli.exit_codes import MEANINGS, ExitCode
 
-_ORDER = ("run", "validate", "check", "snapshot", "dlq", "checkpoints", "schema", "version")
+_ORDER = ("run", "validate", "check", "snapshot", "dlq", "checkpoints", "import", "schema", "version")
 """How ``--help`` lists them; what is not named here comes last."""
 
 _EPILOG = "\n\n".join(

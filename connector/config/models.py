@@ -115,7 +115,7 @@ class Batch(BaseModel):
     )
     window: Duration = Field(
         default=0.0,
-        le=60,
+        le=300,
         description="how long a batch with room left waits for more changes; 0: a free lane takes what is there",
     )
 
