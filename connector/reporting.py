@@ -19,7 +19,6 @@ from connector.observe.snapshot import (
     StoreSnapshot,
 )
 from connector.pipeline import Pipeline
-from connector.snapshot.protocol import is_snapshot_shard
 from connector.sources.protocol import Source
 
 
@@ -92,8 +91,7 @@ def _shard(ledger: Ledger, names: list[str], now_ms: int, source: Source) -> Sha
     counted: bool = getattr(source, "positions_count", True)
     lag = None if end is None else max(0, end - watermark)
     # Items of a snapshot are of one time and kept as long as the table: neither late nor ever trimmed.
-    of_table = is_snapshot_shard(ledger.shard)
-    retention_s = None if of_table else getattr(source, "retention_s", None)
+    retention_s = None if not ledger.timed else getattr(source, "retention_s", None)
     return ShardSnapshot(
         shard=ledger.shard,
         position=position,
@@ -102,7 +100,7 @@ def _shard(ledger: Ledger, names: list[str], now_ms: int, source: Source) -> Sha
         end=end,
         positions_count=counted,
         lag_records=lag if counted or lag == 0 else None,
-        lag_ms=None if of_table else 0 if caught_up else behind_ms,
+        lag_ms=None if not ledger.timed else 0 if caught_up else behind_ms,
         watermark_moved_ms=ledger.moved_ms,
         retention_used=_retention_used(ledger, retention_s, now_ms, caught_up=caught_up),
         routes={name: _counts(counts) for name, counts in zip(names, ledger.counts, strict=True)},

@@ -12,6 +12,7 @@ from connector.checkpoints.protocol import SHARD_END, Checkpoint, CheckpointStor
 from connector.clock import Clock
 from connector.delivery.ledger import Ledger
 from connector.errors import CheckpointError, CheckpointLost
+from connector.snapshot.protocol import is_snapshot_shard
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +50,8 @@ class Shards:
             await self._before_assigned()
         self._let_go([self.owned[shard] for shard in shards if shard in self.owned])
         for shard, checkpoint in shards.items():
-            self.owned[shard] = Ledger(shard, checkpoint, self._counts, self._clock.now_ms())
+            ledger = self.owned[shard] = Ledger(shard, checkpoint, self._counts, self._clock.now_ms())
+            ledger.timed = not is_snapshot_shard(shard)
         if shards:
             log.info("shards assigned", shards=sorted(shards))
 

@@ -151,7 +151,8 @@ class Courier:
 
     def _applied(self, part: Sequence[Change], earlier: Earlier) -> None:
         now_ms = self._clock.now_ms()
-        self._tally.end_to_end_seconds.observe_many([(now_ms - change.timestamp_ms) / 1000 for change in part])
+        ages_s = [(now_ms - change.timestamp_ms) / 1000 for change in part if change.ledger_entry.ledger.timed]
+        self._tally.end_to_end_seconds.observe_many(ages_s)
         self._finish(part, Ending.APPLIED)
         self._finish_superseded(part, earlier)
 
@@ -269,7 +270,7 @@ class Courier:
 
     def _given_up(self, change: Change, retry: Retry, kind: ErrorKind, failure: Failure, now_ms: int) -> Poison | None:
         """The poison that a failing change becomes when it was tried often enough, or got too old."""
-        max_age_s = self._policy.max_age_s
+        max_age_s = self._policy.max_age_s if change.ledger_entry.ledger.timed else None
         if max_age_s is not None and now_ms - change.timestamp_ms > max_age_s * 1000:
             kind = ErrorKind.TOO_OLD
         elif self._policy.retry_attempts is None or failure.count <= self._policy.retry_attempts:

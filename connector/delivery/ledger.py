@@ -50,6 +50,8 @@ class Ledger:
         self.end: Position | None = None
         """The shard's end in the source when last asked."""
         self.lost = False
+        self.timed = True
+        """Whether its changes' times say when they happened (a snapshot's items have one that is no change's)."""
         self.counts: Final = [Counts() for _ in range(routes)]
         self._segments: deque[Segment] = deque()
 

@@ -18,6 +18,11 @@ def misfit(config: PipelineConfig, source: Any) -> str | None:
     """Why the pipeline's ``snapshot`` cannot be, in words; None where it can."""
     if not can_be_scanned(source):
         return f"the source {config.source.type!r} has no table that could be read"
+    if getattr(config.source.options, "leases", None) is not None:
+        return (
+            "each of the replicas that share the leases would read the whole table: leave it at never, and run "
+            "`millrace snapshot` once beside them"
+        )
     if config.scan.exports and config.snapshot == "always":
         return "exports can only begin a pipeline: snapshot: initial"
     if config.scan.exports and getattr(config.source.options, "start", "earliest") != "earliest":

@@ -88,6 +88,8 @@ class SnapshotHistory:
             await self._until(lambda: self._is_over(pipeline), running)
             for shard in snapshot(pipeline).shards:
                 assert {counts.residue() for counts in shard.routes.values()} == {0}
+            timed = pipeline.routes[0].tally.end_to_end_seconds.count()
+            assert timed <= len(self.world.stream) - (self.world.pinned_at or 0), "items are no changes of a moment"
             pipeline.stop()
             await running
             return

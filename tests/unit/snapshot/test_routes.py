@@ -71,6 +71,12 @@ def test_a_snapshot_is_of_a_table(tmp_path: Path) -> None:
     assert config(tmp_path, {**STREAMS, "start": "latest"}, snapshot="always").pipelines["orders"].snapshot == "always"
 
 
+def test_replicas_do_not_each_read_the_table(tmp_path: Path) -> None:
+    leases = {"type": "sqlite", "path": str(tmp_path / "leases.db")}
+    with pytest.raises(ConfigErrors, match="run `millrace snapshot` once beside them"):
+        config(tmp_path, {**STREAMS, "start": "earliest", "leases": leases}, snapshot="initial")
+
+
 def test_exports_begin_a_pipeline_whose_stream_is_read_whole(tmp_path: Path) -> None:
     scan = {"exports": [EXPORT]}
     with pytest.raises(ConfigErrors, match="start: earliest"):
