@@ -18,6 +18,9 @@ ENVIRONMENT = {
     "REDIS_URL": "redis://localhost:6379/0",
     "AUDIT_URL": "postgresql://millrace:secret@localhost:5432/audit",
     "AWS_REGION": "eu-central-1",
+    "WEBHOOK_URL": "https://hooks.example.com/orders",
+    "WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "ORDERS_QUEUE": "https://sqs.eu-central-1.amazonaws.com/123456789012/orders.fifo",
 }
 SECRET_FILE = "/run/secrets/kafka-password"
 
@@ -28,6 +31,8 @@ def test_there_are_examples_of_every_way() -> None:
         "file-to-search-embedded",
         "debezium-to-redis-write-through",
         "sigv4-opensearch",
+        "kafka-to-webhook-and-queue",
+        "dynamodb-outbox-to-kafka",
     }
 
 
