@@ -46,7 +46,8 @@ class NotifySinkConfig(BaseModel):
     """A template for the stable id: the deduplication id of FIFO queues and topics, ``webhook-id``, ``event_id``. Two
     routes that tell one place of the same change need ids of their own, such as ``paid:{$event_id}``."""
     rate: Rate | None = None
-    """The most messages that may be sent, like ``100/s``, ``30/m`` or ``5/h``; unset: as many as the place takes."""
+    """The most messages that may be sent, like ``100/s``, ``30/m`` or ``5/h``; unset: as many as the place takes. A
+    batch is to be sent within the route's ``timeout``: a slow rate needs a small ``batch: {size: …}``."""
 
     @field_validator("message", "id")
     @classmethod

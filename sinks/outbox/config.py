@@ -40,7 +40,7 @@ class OutboxSinkConfig(BaseModel):
     key: Annotated[str, Field(min_length=1)]
     """A template for the aggregate: messages with the same key arrive in their order. Use what is the item's partition
     key in the table, ``{pk}`` say: the change log keeps the order of one partition key."""
-    type: Name = "type"
+    event_type: Name = "type"
     """The attribute that says what happened: text, sent as the header ``type``."""
     payload: Name = "payload"
     """The attribute with the message: text that is JSON, sent as it is, or a map, sent as JSON."""
@@ -49,7 +49,8 @@ class OutboxSinkConfig(BaseModel):
     id: Annotated[str, Field(min_length=1)] = "{$event_id}"
     """A template for the stable id: the header ``event_id``, and a FIFO queue's deduplication id."""
     rate: Rate | None = None
-    """The most messages that may be sent, like ``100/s``, ``30/m`` or ``5/h``; unset: as many as the place takes."""
+    """The most messages that may be sent, like ``100/s``, ``30/m`` or ``5/h``; unset: as many as the place takes. A
+    batch is to be sent within the route's ``timeout``: a slow rate needs a small ``batch: {size: …}``."""
 
     @field_validator("key", "id")
     @classmethod

@@ -52,9 +52,11 @@ class OutboxMessages:
         to = config.destinations.get(name) if isinstance(name, str) else None
         if to is None:
             return Rejected("destination_unknown", f"what {config.destination!r} says is not among the destinations")
-        kind = values.get(config.type)
+        kind = values.get(config.event_type)
         if not isinstance(kind, str) or not 0 < len(kind) <= TYPE_CHARS_MAX:
-            return Rejected("type_unusable", f"{config.type!r} must be a text of 1 to {TYPE_CHARS_MAX} characters")
+            return Rejected(
+                "type_unusable", f"{config.event_type!r} must be a text of 1 to {TYPE_CHARS_MAX} characters"
+            )
         headers: list[tuple[str, str]] = []
         for header, attribute in config.headers.items():
             if attribute not in values:

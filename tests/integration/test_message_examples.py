@@ -110,9 +110,7 @@ def test_what_a_transaction_wrote_into_the_outbox_is_published_in_its_customers_
         table.dynamodb.delete_item(TableName=table.name, Key=key)  # as TTL would
         place = {"table": table.name, "endpoint": dynamodb_local.endpoint}
         run("dynamodb-outbox-to-kafka", tmp_path, variables, **place)
-        run(
-            "dynamodb-outbox-to-kafka", tmp_path, variables, **place
-        )  # goes on behind its checkpoint
+        run("dynamodb-outbox-to-kafka", tmp_path, variables, **place)  # goes on behind its checkpoint
     finally:
         table.drop()
     found: dict[bytes, list[int]] = {}

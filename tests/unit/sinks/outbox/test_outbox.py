@@ -67,7 +67,7 @@ def test_headers_come_from_attributes_where_the_item_has_them() -> None:
 
 def test_attributes_may_have_other_names() -> None:
     item = {"topic": "orders", "event": "Paid", "data": {"a": 1}, "message_id": "m1", "order": "o1"}
-    names = {"destination": "topic", "type": "event", "payload": "data", "id": "{message_id}", "key": "{order}"}
+    names = {"destination": "topic", "event_type": "event", "payload": "data", "id": "{message_id}", "key": "{order}"}
     one = message(insert("1", item), **names)
     assert (one.id, one.key, one.type, one.body) == ("m1", "o1", "Paid", b'{"a":1}')
 
@@ -159,6 +159,14 @@ pipelines:
         lanes: LANES
         sink: {type: outbox, kafka: {brokers: ["localhost:9092"]}, destinations: {orders: shop.orders}, key: "{pk}"}
 """
+
+
+def test_every_option_can_be_written_in_a_file(tmp_path: Any) -> None:
+    """``type`` is the sink's own there."""
+    text = CONFIG.replace("LANES", "1").replace('key: "{pk}"', 'key: "{pk}", event_type: kind, rate: 5/s')
+    route = load_text(text.encode(), file="c.yaml", folder=tmp_path, env={}).pipelines["shop"].routes["outbox"]
+    assert isinstance(route.sink.options, OutboxSinkConfig)
+    assert (route.sink.options.event_type, route.sink.options.rate) == ("kind", 5.0)
 
 
 def test_more_than_one_lane_would_lose_an_aggregates_order(tmp_path: Any) -> None:
