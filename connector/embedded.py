@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,23 @@ T = TypeVar("T")
 
 BUSY_S = 10.0
 """How long another process's transaction in the same file is waited for."""
+
+
+def write_ahead(connection: sqlite3.Connection, timeout_s: float) -> None:
+    """Let readers and the writer of a file work side by side (SQLite's WAL mode). Blocks.
+
+    SQLite does not wait by itself where two connections switch a new file at once: it says locked to one of them.
+    """
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 class EmbeddedDatabase:
@@ -28,7 +46,7 @@ class EmbeddedDatabase:
         """Open the file and run these statements, which make what is missing. Called in the thread."""
         connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
+            write_ahead(connection, BUSY_S)
             connection.execute("PRAGMA synchronous=FULL")
             for statement in statements:
                 connection.execute(statement)

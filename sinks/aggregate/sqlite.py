@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from connector.embedded import write_ahead
 from connector.errors import ConfigError, SinkUnavailable
 from connector.onethread import OneThread
 from connector.templates import plain
@@ -163,7 +164,7 @@ class SQLiteStore:
         if connection is None:
             connection = sqlite3.connect(self._path, timeout=self._timeout_s, isolation_level=None)
             self._connection = connection
-            connection.execute("PRAGMA journal_mode = WAL")
+            write_ahead(connection, self._timeout_s)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         connection.execute("BEGIN IMMEDIATE")
         return connection

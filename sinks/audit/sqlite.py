@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from connector.embedded import write_ahead
 from connector.errors import ConfigError, SinkUnavailable
 from sinks.audit.store import COLUMNS, DataRefused, Held, Row
 
@@ -117,7 +118,7 @@ class SQLiteStore:
         if self._connection is None:
             connection = sqlite3.connect(self._path, timeout=self._timeout_s, isolation_level=None)
             self._connection = connection
-            connection.execute("PRAGMA journal_mode = WAL")
+            write_ahead(connection, self._timeout_s)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         return self._connection
 

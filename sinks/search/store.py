@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from connector.embedded import write_ahead
 from connector.errors import ConfigError, SinkUnavailable
 
 _BUSY_S = 5.0
@@ -176,7 +177,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         raise file_unavailable(error) from error
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        write_ahead(connection, _BUSY_S)
         # A checkpoint may be saved elsewhere as soon as a batch is written: it must be on the disk by then.
         connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.OperationalError as error:

@@ -30,6 +30,7 @@ CONNECTOR_FOR_SINKS = {
     "connector.attributes",
     "connector.clock",
     "connector.config.units",
+    "connector.embedded",
     "connector.filters",
     "connector.onethread",
 }
