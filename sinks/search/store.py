@@ -207,16 +207,18 @@ def split_paths(fields: Sequence[str]) -> list[Path_]:
 
 
 def texts_of(document: dict[str, Any], paths: Sequence[Path_]) -> tuple[str, ...]:
-    """The text at each path: of lists and maps, the texts of their members."""
-    return tuple(" ".join(_texts(_at(document, path))).replace("\x00", " ") for path in paths)
+    """The text at each path: of lists and maps, the texts of their members. A path leads into each member of a list."""
+    return tuple(" ".join(_texts(list(_at(document, path)))).replace("\x00", " ") for path in paths)
 
 
-def _at(value: Any, path: Path_) -> Any:
-    for name in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(name)
-    return value
+def _at(value: Any, path: Path_) -> Iterator[Any]:
+    if not path:
+        yield value
+    elif isinstance(value, dict):
+        yield from _at(value.get(path[0]), path[1:])
+    elif isinstance(value, list):
+        for member in value:
+            yield from _at(member, path)
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -15,6 +15,7 @@ from connector.change import Change
 from connector.errors import ConfigError, SinkUnavailable
 from connector.sink import Applied, Outcome, Rejected, SinkContext, Stale
 from sinks.search import SearchConfig, SearchSink, search
+from sinks.search.store import split_paths, texts_of
 from sinks.testing import insert, modify, opened, remove
 
 BOOKS = [
@@ -243,3 +244,13 @@ def test_field_names_cannot_break_out_of_the_statement(path: Path) -> None:
     field = 'x"); drop table t; --'
     write(make(path, fields=[field]), [insert("a", {field: "needle"})])
     assert found(path, "needle") == ["a"]
+
+
+def test_a_path_leads_into_maps_and_into_each_member_of_a_list() -> None:
+    document = {
+        "address": {"city": "Porto"},
+        "lines": [{"product": "teapot"}, {"product": "mug"}, "gift"],
+        "tags": ["a"],
+    }
+    paths = split_paths(["address.city", "lines.product", "tags", "lines.price", "address"])
+    assert texts_of(document, paths) == ("Porto", "teapot mug", "a", "", "Porto")
