@@ -31,7 +31,6 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=400_000, help="changes to Redis")
     parser.add_argument("--documents", type=int, default=60_000, help="changes to OpenSearch")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--in-flight", type=int, help="limits.changes_in_flight, if not the default")
     parser.add_argument("--only", choices=("redis", "opensearch"))
     options = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
@@ -85,7 +84,8 @@ def to_opensearch(folder: Path, brokers: str, count: int, rounds: int) -> None:
             runs.append(daemon.run(folder, brokers, topic, count, sink))
             return runs[-1].changes_per_s
 
-        raw.bulk(server.url, count // 2, None, 2, 1000)  # the server's JIT compiler warms up
+        for _ in range(3):  # the server's JIT compiler warms up
+            raw.bulk(server.url, count, None, 2, 1000)
         measured = alternate(
             rounds,
             {

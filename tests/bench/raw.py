@@ -44,7 +44,8 @@ def _batches(brokers: str, topic: str, count: int) -> Iterator[list[Message]]:
             "group.id": uuid.uuid4().hex,
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
-            "queued.max.messages.kbytes": 16 * 1024,
+            # Otherwise the client rests for a second whenever its queue is full.
+            "fetch.queue.backoff.ms": 5,
         }
     )
     consumer.subscribe([topic])
