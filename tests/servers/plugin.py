@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 import pytest
 
-from tests.servers.process import ServerProcess
+from tests.servers.process import ServerMissing, ServerProcess
 
 SERVER_FIXTURES = frozenset(
     {
@@ -46,6 +46,16 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Revive servers before the test's own fixtures tidy up in them."""
     for process in item.config.stash.get(_started, []):
         process.revive()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test that starts a server of its own where that is missing, as the fixtures do."""
+    try:
+        return (yield)
+    except ServerMissing as missing:
+        item.add_marker(pytest.mark.servers)
+        pytest.skip(str(missing))
 
 
 @pytest.hookimpl(wrapper=True)
