@@ -19,6 +19,7 @@ from connector.deadletter.protocol import DeadLetters
 from connector.delivery.bounds import Bounds
 from connector.delivery.policy import LetterLimits, OnPoison, RoutePolicy, backoff
 from connector.delivery.route import Route, Sieve
+from connector.ending import end
 from connector.errors import CheckpointError, MillraceError, SinkUnavailable
 from connector.intake import Intake
 from connector.observe.snapshot import PipelineState
@@ -32,7 +33,6 @@ ENDS_EVERY_S = 5.0
 """How often the source is asked for the shards' ends (one cheap request a shard)."""
 RELEASE_EVERY_S = 5.0
 """How often the dead letters are looked at for held keys that were replayed meanwhile."""
-CANCEL_AGAIN_S = 0.5
 PAUSE_AFTER_S = 0.5
 """How long reading waits for room before the source is paused (pausing throws away what it has fetched ahead)."""
 
@@ -213,7 +213,7 @@ class Pipeline:
             for task in done:
                 task.result()
         finally:
-            await _end([reading, *workers])
+            await end([reading, *workers])
             await self.shards.close()
 
     async def _read_then_drain(self) -> None:
@@ -225,7 +225,7 @@ class Pipeline:
             finished = asyncio.ensure_future(self.shards.drain(ledgers, None))
             stopped = asyncio.ensure_future(self._stop.wait())
             await asyncio.wait((finished, stopped), return_when=asyncio.FIRST_COMPLETED)
-            await _end((finished, stopped))
+            await end((finished, stopped))
         if not await self.shards.drain(ledgers, self.options.drain_s):
             self.drained = False
             left = self.bounds.changes
@@ -323,13 +323,3 @@ class Pipeline:
                 await closing
             except Exception as error:  # the others must be closed all the same
                 log.warning("closing failed", pipeline=self.options.name, error=f"{type(error).__name__}: {error}")
-
-
-async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:
-    """Cancel tasks until they have ended: a client may turn one cancellation into an error of its own, and go on."""
-    # In their own order: a set's would differ from run to run, and a simulated history with it.
-    while running := [task for task in tasks if not task.done()]:
-        for task in running:
-            task.cancel()
-        await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -28,6 +28,7 @@ from connector.delivery.bounds import Bounds
 from connector.delivery.ledger import Ledger
 from connector.delivery.policy import OnPoison, RoutePolicy
 from connector.delivery.route import Route
+from connector.ending import end
 from connector.errors import SinkUnavailable
 from connector.pipeline import RoutePlan
 
@@ -299,13 +300,7 @@ class Replay:
         await self._stop_lanes(line)
 
     async def _stop_lanes(self, line: _Line) -> None:
-        running = set(line.lanes)
-        while running:
-            # Again, until they end: a client may turn a cancellation into an error of its own, and be called again.
-            for lane in running:
-                lane.cancel()
-            _, running = await asyncio.wait(running, timeout=CANCEL_EVERY_S)
-        await asyncio.gather(*line.lanes, return_exceptions=True)
+        await end(line.lanes, again_s=CANCEL_EVERY_S)
         line.lanes = []
 
     async def _count_left(self) -> None:
